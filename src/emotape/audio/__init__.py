@@ -1,0 +1,1 @@
+"""Bytes become a `Waveform`; nothing here knows the network."""

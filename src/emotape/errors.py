@@ -1,0 +1,125 @@
+"""Everything that can go wrong, sorted by whose fault it is.
+
+EmotapeError
+├── CallerError            the input or the request can be mended by the caller
+│   ├── BadAudio               the bytes are not usable audio
+│   ├── TooLong                a limit on bytes, seconds, channels or memory was met
+│   └── BadRequest             an option, a label or a manifest makes no sense
+├── Refused                the input is fine, but it is not answered now
+│   ├── Overloaded             the queue is full; carries `retry_after` in seconds
+│   ├── Expired                the deadline passed before the work was done
+│   └── Cancelled              the caller left
+├── ModelFault             a model directory is missing, damaged, mismatched or hostile
+├── HubFault               a model hub could not be reached or served something else
+└── EngineFault            our own machinery failed; says what, loses nothing
+
+Each error has a `code` (stable, for programs) and `facts` (values for its texts). The texts themselves (message, cause
+and cure, in English and Chinese) live in `wording/*.toml` and are made at the edge by `EmotapeError.text`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from emotape.wording import Language, error_words
+
+Fault = Literal["caller", "load", "model", "hub", "engine"]
+
+
+@dataclass(frozen=True)
+class ErrorText:
+    """What a person reads: what happened, why, and what mends it."""
+
+    message: str
+    cause: str
+    cure: str
+
+
+class EmotapeError(Exception):
+    """The root of every error that emotape raises on purpose.
+
+    `code` names an entry under `errors` in `wording/*.toml`; `facts` fill the placeholders of its texts.
+    """
+
+    fault: ClassVar[Fault] = "engine"
+
+    def __init__(self, code: str, **facts: object) -> None:
+        super().__init__(code)
+        self.code = code
+        self.facts = facts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by code and facts, so that errors cross process borders whole."""
+        return _restored, (type(self), self.code, self.facts)
+
+    def text(self, language: Language = "en") -> ErrorText:
+        """Return message, cause and cure in `language`."""
+        words = error_words(self.code, language)
+        return ErrorText(**{part: template.format(**self.facts) for part, template in words.items()})
+
+    def __str__(self) -> str:
+        text = self.text("en")
+        return f"[{self.code}] {text.message} {text.cause} {text.cure}"
+
+
+def _restored(kind: type[EmotapeError], code: str, facts: dict[str, Any]) -> EmotapeError:
+    return kind(code, **facts)
+
+
+class CallerError(EmotapeError):
+    """The caller can mend it."""
+
+    fault = "caller"
+
+
+class BadAudio(CallerError):
+    """The bytes are not audio, or not audio that can be used."""
+
+
+class TooLong(CallerError):
+    """A limit on bytes, seconds, channels or decoding memory was met before harm was done."""
+
+
+class BadRequest(CallerError):
+    """An option, a label, a path or a manifest makes no sense."""
+
+
+class Refused(EmotapeError):
+    """Nothing is wrong with the input, but it is not answered now."""
+
+    fault = "load"
+
+
+class Overloaded(Refused):
+    """The queue, measured in seconds of audio, is full; `retry_after` hints when to come again."""
+
+    def __init__(self, code: str = "overloaded", *, retry_after: float, **facts: object) -> None:
+        super().__init__(code, retry_after=retry_after, **facts)
+        self.retry_after = retry_after
+
+
+class Expired(Refused):
+    """The caller's deadline passed before the answer was ready."""
+
+
+class Cancelled(Refused):
+    """The caller withdrew the request."""
+
+
+class ModelFault(EmotapeError):
+    """A model directory or checkpoint is missing, truncated, mismatched or hostile."""
+
+    fault = "model"
+
+
+class HubFault(EmotapeError):
+    """A model hub could not be reached, or what it served does not match its digest."""
+
+    fault = "hub"
+
+
+class EngineFault(EmotapeError):
+    """emotape's own machinery failed; the cause is attached as `__cause__`."""
+
+    fault = "engine"

@@ -1,0 +1,1 @@
+"""Tensors become scores; nothing here knows audio formats or queues."""

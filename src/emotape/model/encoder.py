@@ -1,0 +1,155 @@
+"""The emotion2vec network, in the paper's order, on a tape of clips.
+
+Ma et al., "emotion2vec: Self-Supervised Pre-Training for Speech Emotion Representation", 2023, after data2vec 2.0. The
+arithmetic follows the reference implementation (FunASR, `models/emotion2vec`), and a test holds it to that.
+
+Shapes: S samples and F = frames(S) frames on the tape, gaps included; N tokens, which are each clip's extra tokens and
+its frames, gaps left out; D = embed_dim; C = classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from emotape.model.attention import Attention, alibi_slopes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from emotape.model.dims import Dims
+
+
+@dataclass(frozen=True, eq=False)
+class TapeTensors:
+    """A tape as the network takes it.
+
+    wave    [S]  normalised clips, zeros between them
+    keep    [F]  1 for a frame that belongs to a clip, 0 for one that straddles an edge or lies in a gap
+    tokens  [N]  for every token, its row in [extra tokens; frames of the tape]
+    """
+
+    wave: Tensor
+    keep: Tensor
+    tokens: Tensor
+
+
+class FeatureExtractor(nn.Module):
+    """Raw wave to local features: strided convolutions without bias, each with LayerNorm over channels and GELU."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        widths = [1, *(layer.channels for layer in dims.convolutions)]
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(width, layer.channels, layer.kernel, layer.stride, bias=False)
+            for width, layer in zip(widths, dims.convolutions, strict=False)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(layer.channels) for layer in dims.convolutions)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """Map wave [S] to features [F, channels]."""
+        x = wave[None, None]
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = F.gelu(norm(convolution(x).transpose(1, 2))).transpose(1, 2)
+        features: Tensor = x[0].T
+        return features
+
+
+class PositionEncoder(nn.Module):
+    """Relative positions by a stack of grouped convolutions, each with LayerNorm without affine and GELU."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(
+                dims.embed_dim,
+                dims.embed_dim,
+                dims.position_kernel,
+                padding=dims.position_reach,
+                groups=dims.position_groups,
+            )
+            for _ in range(dims.position_layers)
+        )
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """Map x [F, D] to positions [F, D]; frames outside clips are zeroed before each layer, as padding would be."""
+        for convolution in self.convolutions:
+            x = convolution((x * keep).T[None])[0].T
+            x = F.gelu(F.layer_norm(x, x.shape[-1:]))
+        return x
+
+
+class Block(nn.Module):
+    """A post-norm transformer block."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        self.heads = dims.heads
+        self.qkv = nn.Linear(dims.embed_dim, 3 * dims.embed_dim)
+        self.proj = nn.Linear(dims.embed_dim, dims.embed_dim)
+        self.norm1 = nn.LayerNorm(dims.embed_dim, eps=dims.norm_eps)
+        self.fc1 = nn.Linear(dims.embed_dim, dims.mlp_dim)
+        self.fc2 = nn.Linear(dims.mlp_dim, dims.embed_dim)
+        self.norm2 = nn.LayerNorm(dims.embed_dim, eps=dims.norm_eps)
+
+    def forward(self, x: Tensor, attend: Attention) -> Tensor:
+        """Map tokens [N, D] to tokens [N, D]."""
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(1)
+        x = self.norm1(x + self.proj(attend(query, key, value).flatten(1)))
+        y: Tensor = self.norm2(x + self.fc2(F.gelu(self.fc1(x))))
+        return y
+
+
+class Encoder(nn.Module):
+    """The whole network: a tape of waves to one vector for every token."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        self.dims = dims
+        channels = dims.convolutions[-1].channels
+        self.extractor = FeatureExtractor(dims)
+        self.feature_norm = nn.LayerNorm(channels)
+        self.feature_proj = nn.Linear(channels, dims.embed_dim)
+        self.positions = PositionEncoder(dims)
+        self.extra_tokens = nn.Parameter(torch.zeros(dims.extra_tokens, dims.embed_dim))
+        self.alibi_scale = nn.Parameter(torch.ones(dims.heads))
+        self.norm = nn.LayerNorm(dims.embed_dim, eps=dims.norm_eps)
+        self.blocks = nn.ModuleList(Block(dims) for _ in range(dims.blocks))
+        self.head = nn.Linear(dims.embed_dim, dims.classes) if dims.classes else None
+
+    def forward(self, tape: TapeTensors, attention: Callable[[Tensor], Attention]) -> Tensor:
+        """Return a vector [N, D] for every token of the tape.
+
+        `attention` is given the slope of each head, scale included, and returns how to attend on this tape.
+        """
+        keep = tape.keep[:, None]
+        x: Tensor = self.feature_proj(self.feature_norm(self.extractor(tape.wave))) * keep
+        x = x + self.positions(x, keep)
+        x = torch.cat([self.extra_tokens, x])[tape.tokens]
+        attend = attention(self.head_slopes())
+        x = self.norm(x)
+        for block in self.blocks:
+            x = block(x, attend)
+        return x
+
+    def head_slopes(self) -> Tensor:
+        """Return the slope of ALiBi for each head [heads], its learned scale included (never negative)."""
+        slopes = torch.tensor(alibi_slopes(self.dims.heads), device=self.alibi_scale.device)
+        return slopes * self.alibi_scale.float().clamp_min(0)
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Map vectors [..., D] to logits [..., C]. The head is linear: the mean of frame logits is the utterance's."""
+        if self.head is None:
+            raise ValueError("an embedding-only network has no head")
+        return F.linear(vectors.float(), self.head.weight.float(), self.head.bias.float())
+
+
+def normalized(samples: Tensor) -> Tensor:
+    """Return one clip [n] with zero mean and unit variance over all its samples, as the reference feeds it."""
+    return F.layer_norm(samples, samples.shape)

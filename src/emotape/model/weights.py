@@ -1,0 +1,283 @@
+"""A model directory becomes a checked network. Only local files; the network is never asked.
+
+A model directory holds `config.yaml`, `tokens.txt` and the weights: `model.safetensors` (ours, memory-mapped), or an
+official checkpoint such as `model.pt`. Both use the reference's state-dict names, so the reference can load ours too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from emotape.errors import ModelFault
+from emotape.model.dims import Dims, read_dims
+from emotape.model.encoder import Encoder
+from emotape.model.labels import Label, label_of_token
+from emotape.model.names import as_reference, reference_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+CONFIG: Final = "config.yaml"
+TOKENS: Final = "tokens.txt"
+SAFETENSORS: Final = "model.safetensors"
+PICKLES: Final = ("model.pt", "model.pth", "model.pt.best", "pytorch_model.bin", "checkpoint.pt")
+CARD: Final = "emotape.json"  # what we noted about a model directory: digest, origin, whether it is experimental
+
+_NESTS: Final = ("model", "state_dict", "model_state_dict")
+_PREFIXES: Final = ("d2v_model.", "module.", "model.")
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A network in memory with what its scores mean.
+
+    `labels` has one entry per class, None for an unused token; it is empty for an embedding-only model. `digest` is
+    the SHA-256 of dims, labels and weights.
+    """
+
+    encoder: Encoder
+    labels: tuple[Label | None, ...]
+    digest: str
+
+    @property
+    def dims(self) -> Dims:
+        """The network's numbers."""
+        return self.encoder.dims
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion to safetensors made."""
+
+    digest: str
+    parameters: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether a model directory is whole: its digest now, the noted one (None: never noted), and what is wrong."""
+
+    digest: str | None
+    expected: str | None
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing is wrong."""
+        return not self.problems
+
+
+def load(directory: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
+    """Load a model directory for inference, in `dtype`, on the CPU.
+
+    Safetensors are memory-mapped: in their own dtype nothing is copied. Raises ModelFault for a directory that is
+    missing, truncated, mismatched or hostile.
+    """
+    labels = read_labels(directory)
+    state, dims = _checked_state(directory, labels)
+    digest = _noted_digest(directory) or _digest(directory, dims, labels, state)
+    with torch.device("meta"):
+        encoder = Encoder(dims)
+    encoder.load_state_dict({name: values.to(dtype) for name, values in state.items()}, assign=True)
+    return LoadedModel(encoder.eval().requires_grad_(requires_grad=False), labels if dims.classes else (), digest)
+
+
+def convert(source: Path, destination: Path) -> Conversion:
+    """Write a model directory in `destination` with only what inference needs, as safetensors in its own dtype.
+
+    Raises ModelFault as `load` does.
+    """
+    from safetensors.torch import save_file
+
+    labels = read_labels(source)
+    state, dims = _checked_state(source, labels)
+    digest = _digest(source, dims, labels, state)
+    destination.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG, TOKENS):
+        if (source / name).is_file() and source.resolve() != destination.resolve():
+            (destination / name).write_bytes((source / name).read_bytes())
+    names = reference_names(dims)
+    weights = destination / SAFETENSORS
+    partial = weights.with_suffix(".partial")
+    reference = {names[name]: as_reference(name, values).contiguous() for name, values in state.items()}
+    save_file(reference, partial, metadata={"format": "pt", "digest": digest})
+    partial.replace(weights)
+    note(destination, digest=digest, bytes=weights.stat().st_size)
+    return Conversion(digest, sum(values.numel() for values in state.values()), weights.stat().st_size)
+
+
+def verify(directory: Path) -> Verification:
+    """Read the whole of a model directory and compare its digest with the noted one. Never raises ModelFault."""
+    expected = read_note(directory).get("digest")
+    try:
+        labels = read_labels(directory)
+        state, dims = _checked_state(directory, labels)
+        digest = _digest(directory, dims, labels, state)
+    except ModelFault as fault:
+        return Verification(None, expected, (str(fault),))
+    if expected not in (None, digest):
+        return Verification(digest, expected, (str(ModelFault("digest_mismatch", path=directory)),))
+    return Verification(digest, expected, ())
+
+
+def read_labels(directory: Path) -> tuple[Label | None, ...]:
+    """Return the label of every class in `tokens.txt`; none at all when the file is absent (embedding-only)."""
+    if not directory.is_dir():
+        raise ModelFault("model_missing", path=directory)
+    try:
+        lines = (directory / TOKENS).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFault("tokens_unreadable", path=directory / TOKENS) from error
+    labels = tuple(label_of_token(line) for line in lines if line.strip())
+    keys = [label.key for label in labels if label]
+    if len(set(keys)) != len(keys):
+        raise ModelFault("tokens_unreadable", path=directory / TOKENS)
+    return labels
+
+
+def read_note(directory: Path) -> dict[str, Any]:
+    """Return what was noted about a model directory; nothing where there is no note."""
+    try:
+        noted = json.loads((directory / CARD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelFault("card_unreadable", path=directory / CARD) from error
+    return noted if isinstance(noted, dict) else {}
+
+
+def note(directory: Path, **facts: object) -> None:
+    """Add facts to the note of a model directory."""
+    noted = read_note(directory) | facts
+    partial = directory / f"{CARD}.partial"
+    partial.write_text(json.dumps(noted, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(directory / CARD)
+
+
+def _noted_digest(directory: Path) -> str | None:
+    """Return the noted digest if the weights still have the noted size; hashing gigabytes at each start is waste."""
+    noted = read_note(directory)
+    weights = directory / SAFETENSORS
+    if weights.is_file() and noted.get("bytes") == weights.stat().st_size:
+        return noted.get("digest")
+    return None
+
+
+def _checked_state(directory: Path, labels: tuple[Label | None, ...]) -> tuple[dict[str, Tensor], Dims]:
+    """Return what inference needs under the encoder's own names, with the dims it was checked against."""
+    if not (directory / CONFIG).is_file():
+        raise ModelFault("model_missing", path=directory)
+    stored = _read_weights(directory)
+    dims = read_dims(directory / CONFIG, classes=len(labels) if "proj.weight" in stored else 0)
+    if "proj.weight" in stored and not labels:
+        raise ModelFault("tokens_unreadable", path=directory / TOKENS)
+    return _selected(directory, stored, dims), dims
+
+
+def _read_weights(directory: Path) -> dict[str, Tensor]:
+    weights = directory / SAFETENSORS
+    if weights.is_file():
+        return _bare_names(_read_safetensors(weights))
+    for name in PICKLES:
+        if (directory / name).is_file():
+            return _bare_names(_unnested(directory / name, _read_pickle(directory / name)))
+    raise ModelFault("model_missing", path=directory)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelFault("weights_unreadable", path=path, reason=error) from error
+
+
+def _read_pickle(path: Path) -> object:
+    """Unpickle tensors and plain containers only: a pickle that would run code is refused before it does."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except pickle.UnpicklingError as error:
+        code = "weights_hostile" if "weights_only" in str(error).lower() else "weights_unreadable"
+        raise ModelFault(code, path=path, reason=str(error).splitlines()[0]) from error
+    except (
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise ModelFault("weights_unreadable", path=path, reason=f"{type(error).__name__}: {error}") from error
+
+
+def _is_zip(path: Path) -> bool:
+    """Only the zip layout of torch (1.6 and later) can be memory-mapped."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _unnested(path: Path, loaded: object) -> dict[str, Tensor]:
+    while isinstance(loaded, dict) and not any(isinstance(value, torch.Tensor) for value in loaded.values()):
+        loaded = next((loaded[nest] for nest in _NESTS if isinstance(loaded.get(nest), dict)), None)
+    if not isinstance(loaded, dict):
+        raise ModelFault("weights_unreadable", path=path, reason="there is no state dict in it")
+    return {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+
+
+def _bare_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    bare = {}
+    for name, value in state.items():
+        stripped = name
+        while prefix := next((prefix for prefix in _PREFIXES if stripped.startswith(prefix)), None):
+            stripped = stripped.removeprefix(prefix)
+        bare[stripped] = value
+    return bare
+
+
+def _selected(directory: Path, stored: Mapping[str, Tensor], dims: Dims) -> dict[str, Tensor]:
+    """Pick what inference needs, renamed and checked; the rest (decoders, teachers) is left behind."""
+    with torch.device("meta"):
+        wanted = Encoder(dims).state_dict()
+    names = reference_names(dims)
+    missing = sorted(names[name] for name in wanted if names[name] not in stored)
+    if missing:
+        raise ModelFault("weights_incomplete", path=directory, count=len(missing), example=missing[0])
+    for name, parameter in wanted.items():
+        _check_shape(directory, names[name], stored[names[name]], as_reference(name, parameter).shape)
+    return {name: stored[names[name]].reshape(parameter.shape) for name, parameter in wanted.items()}
+
+
+def _check_shape(directory: Path, name: str, values: Tensor, wanted: torch.Size) -> None:
+    if values.shape != wanted or not values.is_floating_point():
+        raise ModelFault("weights_mismatched", path=directory, name=name, found=list(values.shape), wanted=list(wanted))
+
+
+def _digest(directory: Path, dims: Dims, labels: tuple[Label | None, ...], state: Mapping[str, Tensor]) -> str:
+    """Hash what decides the scores, whatever the file format: dims, labels, and every tensor with its dtype.
+
+    Whoever hashes reads every value anyway, so this is also where values that are no numbers are found.
+    """
+    meaning = {"dims": asdict(dims), "labels": [label.key if label else None for label in labels]}
+    total = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
+    for name, values in sorted(state.items()):
+        if not bool(torch.isfinite(values).all()):
+            raise ModelFault("weights_not_finite", path=directory, name=name)
+        total.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        total.update(values.contiguous().view(torch.uint8).numpy().data)
+    return total.hexdigest()

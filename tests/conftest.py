@@ -1,0 +1,31 @@
+"""What many tests start from: golden networks with random weights, and real clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from emotape.audio.waveform import Waveform
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GOLDEN = Path(__file__).parent / "golden"
+AUDIO = Path(__file__).parent / "data" / "audio"
+
+
+@pytest.fixture(scope="session")
+def golden_clips() -> list[NDArray[np.float32]]:
+    """The clips that the golden vectors were made from, [n] samples each."""
+    with np.load(GOLDEN / "clips.npz") as stored:
+        return [stored[name] for name in stored.files]
+
+
+@pytest.fixture(scope="session")
+def noise() -> Waveform:
+    """Four seconds of loud noise; any window of it is a clip."""
+    samples = 0.1 * np.random.default_rng(5).standard_normal(64_000)
+    return Waveform(samples.astype(np.float32))

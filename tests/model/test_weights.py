@@ -1,0 +1,225 @@
+"""Loading: every published nesting, only what inference needs, and nothing that would run code."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from emotape.audio.waveform import Waveform
+from emotape.engine.runner import Clip, TorchRunner
+from emotape.errors import ModelFault
+from emotape.model.weights import SAFETENSORS, LoadedModel, convert, load, verify
+from tests.conftest import GOLDEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+LARGE = GOLDEN / "large_like"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A model directory without weights."""
+    made = tmp_path / "model"
+    made.mkdir()
+    for name in ("config.yaml", "tokens.txt"):
+        shutil.copy(LARGE / name, made / name)
+    return made
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    return load_file(LARGE / SAFETENSORS)
+
+
+def embedding(model: LoadedModel) -> np.ndarray:
+    clip = Clip(Waveform(np.sin(np.arange(8_000) / 9).astype(np.float32)))
+    return TorchRunner(model).run([clip])[0].embedding
+
+
+def prefixed(prefix: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda state: {prefix + name: value for name, value in state.items()}
+
+
+LAYOUTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "bare": lambda state: state,
+    "model": lambda state: {"model": state, "epoch": 3},
+    "state_dict": lambda state: {"state_dict": state},
+    "model_state_dict": lambda state: {"model_state_dict": state},
+    "nested twice": lambda state: {"model": {"state_dict": state}},
+    "d2v_model.": prefixed("d2v_model."),
+    "module.": prefixed("module."),
+    "module.d2v_model. in model": lambda state: {"model": prefixed("module.d2v_model.")(state)},
+    "with what training left": lambda state: {
+        "model": state | {"modality_encoders.AUDIO.decoder.proj.weight": torch.ones(9), "_ema.x": torch.ones(9)},
+        "optimizer": {"state": {}},
+    },
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy pickle"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_nesting_and_prefix_loads_the_same(
+    layout: str, legacy: bool, directory: Path, state: dict[str, torch.Tensor]
+) -> None:
+    """The official layouts, old and new, give the same network and the same digest as the safetensors."""
+    wrapped = LAYOUTS[layout](state)
+    torch.save(wrapped, directory / "model.pt", _use_new_zipfile_serialization=not legacy)
+    loaded, wanted = load(directory), load(LARGE)
+    assert loaded.digest == wanted.digest
+    np.testing.assert_array_equal(embedding(loaded), embedding(wanted))
+
+
+def test_conversion_keeps_what_inference_needs_and_loads_without_the_original(
+    directory: Path, tmp_path: Path, state: dict[str, torch.Tensor]
+) -> None:
+    """Once converted, a model is a directory of its own: smaller, with the same digest, verified, and equal."""
+    torch.save({"model": state | {"decoder.ballast": torch.zeros(100_000)}}, directory / "model.pt")
+    converted = tmp_path / "converted"
+    made = convert(directory, converted)
+    shutil.rmtree(directory)
+    assert made.bytes == (converted / SAFETENSORS).stat().st_size < 400_000
+    assert made.parameters == sum(values.numel() for values in state.values())
+    assert made.digest == load(converted).digest == verify(converted).digest
+    assert verify(converted).ok
+    np.testing.assert_array_equal(embedding(load(converted)), embedding(load(LARGE)))
+
+
+def test_the_reference_loads_our_files_by_name(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    """Converted weights keep the reference's names and shapes, so nothing is locked in."""
+    convert(LARGE, tmp_path)
+    converted = load_file(tmp_path / SAFETENSORS)
+    assert {name: values.shape for name, values in converted.items()} == {
+        name: values.shape for name, values in state.items()
+    }
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (exec, (f"open({str(self.path)!r}, 'w').close()",))
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy pickle"])
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(directory: Path, tmp_path: Path, legacy: bool) -> None:
+    """The bomb does go off under plain pickle, and does not here."""
+    proof = tmp_path / "it-ran"
+    pickle.loads(pickle.dumps(Bomb(proof)))  # noqa: S301 - this shows that the bomb is real
+    assert proof.exists()
+    proof.unlink()
+    torch.save({"model": Bomb(proof)}, directory / "model.pt", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ModelFault) as refusal:
+        load(directory)
+    assert refusal.value.code == "weights_hostile"
+    assert not proof.exists()
+
+
+def cut(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pt"])
+def test_a_truncated_file_is_a_clear_error(
+    name: str, share: float, directory: Path, state: dict[str, torch.Tensor]
+) -> None:
+    """Wherever a download stopped, the error says that the file is damaged."""
+    weights = directory / name
+    if name.endswith(".pt"):
+        torch.save({"model": state}, weights)
+    else:
+        save_file(state, weights)
+    cut(weights, share)
+    with pytest.raises(ModelFault) as fault:
+        load(directory)
+    assert fault.value.code == "weights_unreadable"
+    assert str(weights) in str(fault.value)
+
+
+def test_what_does_not_fit_is_named(directory: Path, state: dict[str, torch.Tensor]) -> None:
+    """Missing, misshapen, non-numeric and unlabelled weights each have their own error."""
+    faults = {
+        "weights_incomplete": {name: values for name, values in state.items() if "blocks.1." not in name},
+        "weights_mismatched": state | {"proj.weight": torch.zeros(4, 32)},
+        "weights_not_finite": state | {"proj.bias": torch.full((9,), float("nan"))},
+    }
+    for code, changed in faults.items():
+        save_file(changed, directory / SAFETENSORS)
+        with pytest.raises(ModelFault) as fault:
+            load(directory)
+        assert fault.value.code == code
+    save_file(state, directory / SAFETENSORS)
+    (directory / "tokens.txt").unlink()
+    with pytest.raises(ModelFault) as fault:
+        load(directory)
+    assert fault.value.code == "tokens_unreadable"
+
+
+@pytest.mark.parametrize("missing", ["config.yaml", "weights", "directory"])
+def test_a_missing_part_says_what_a_model_directory_holds(missing: str, directory: Path) -> None:
+    """No config, no weights or no directory: the error names the path and the command that gets a model."""
+    if missing == "directory":
+        shutil.rmtree(directory)
+    elif missing == "config.yaml":
+        (directory / "config.yaml").unlink()
+    with pytest.raises(ModelFault) as fault:
+        load(directory)
+    assert fault.value.code == "model_missing"
+    assert "emotape models pull" in str(fault.value)
+
+
+def test_verify_finds_a_changed_value(tmp_path: Path) -> None:
+    """One flipped bit of the weights changes the digest, and verify says so without raising."""
+    convert(LARGE, tmp_path)
+    weights = tmp_path / SAFETENSORS
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    weights.write_bytes(content)
+    verification = verify(tmp_path)
+    assert not verification.ok
+    assert verification.digest != verification.expected
+    cut(weights, 0.5)
+    assert not verify(tmp_path).ok
+
+
+def test_the_digest_changes_exactly_when_the_content_does(directory: Path, state: dict[str, torch.Tensor]) -> None:
+    """Labels, dims, values and dtype count; the file format and where it lies do not."""
+    save_file(state, directory / SAFETENSORS)
+    same = load(directory).digest
+    assert same == load(LARGE).digest
+    save_file({name: values.half() for name, values in state.items()}, directory / SAFETENSORS)
+    assert load(directory).digest != same
+    save_file(state, directory / SAFETENSORS)
+    tokens = (directory / "tokens.txt").read_text(encoding="utf-8").splitlines()
+    (directory / "tokens.txt").write_text("\n".join([*tokens[1::-1], *tokens[2:]]), encoding="utf-8")
+    assert load(directory).digest != same
+
+
+def test_a_note_is_trusted_only_for_the_weights_it_was_made_of(tmp_path: Path) -> None:
+    """Replacing the weights without the note does not keep the old digest."""
+    convert(LARGE, tmp_path)
+    noted = json.loads((tmp_path / "emotape.json").read_text())["digest"]
+    assert load(tmp_path).digest == noted
+    changed = {name: values * 2 for name, values in load_file(tmp_path / SAFETENSORS).items()}
+    save_file(changed | {"ballast": torch.zeros(3)}, tmp_path / SAFETENSORS)
+    assert load(tmp_path).digest != noted
+
+
+def test_an_embedding_only_model_has_no_labels() -> None:
+    """Without a classifier there are embeddings, and nothing that pretends to be a score."""
+    model = load(GOLDEN / "embedding_only")
+    assert model.labels == ()
+    clip = Clip(Waveform(np.ones(4_000, np.float32)))
+    assert TorchRunner(model).run([clip])[0].logits is None
