@@ -1,0 +1,111 @@
+"""The threads around a resident model, and how their work becomes answers.
+
+Every admitted request gets exactly one answer. Its future stays pending until then, so that `cancel()` withdraws it at
+any time; whatever a stage raises becomes the answer.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError, Future, InvalidStateError, ThreadPoolExecutor
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, TypeVar
+
+from emotape.errors import Cancelled, EmotapeError, EngineFault, Overloaded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emotape.engine.resident import Resident
+    from emotape.engine.scheduler import RunReport
+
+Answer = TypeVar("Answer")
+
+
+class Pipeline:
+    """A resident model with a pool of threads that decode before it and one that makes predictions after it."""
+
+    def __init__(self, resident: Resident, pending: int) -> None:
+        self.resident = resident
+        self._decoders = ThreadPoolExecutor(resident.plan.decode_threads, "emotape-decode")
+        self._finisher = ThreadPoolExecutor(1, "emotape-finish")
+        self._places = BoundedSemaphore(pending)
+
+    def admit(self, work: Callable[[Future[Answer]], None]) -> Future[Answer]:
+        """Run `work(answer)` in the decoding pool; it leads to the answer, or what it raises becomes the answer."""
+        if not self._places.acquire(blocking=False):
+            raise Overloaded(retry_after=1.0, waiting=round(self.resident.waiting_seconds))
+        answer: Future[Answer] = Future()
+        answer.add_done_callback(lambda _: self._places.release())
+        try:
+            self._decoders.submit(_guarded, answer, lambda: None if answer.done() else work(answer))
+        except RuntimeError as error:  # the pool is shut down: close() came between
+            _fail(answer, error)
+        return answer
+
+    def when_done(
+        self, report: Future[RunReport], answer: Future[Answer], finish: Callable[[RunReport], Answer]
+    ) -> None:
+        """Answer with `finish(report)` once the engine has run."""
+
+        def settle() -> None:
+            if not report.cancelled():  # only the caller cancels, and has an answer then
+                _settle(answer, finish(report.result()))
+
+        report.add_done_callback(lambda _: self._finisher.submit(_guarded, answer, settle))
+
+    def close(self) -> None:
+        """Answer everything that was admitted, stage by stage, then end the threads."""
+        self._decoders.shutdown()
+        self.resident.close()
+        self._finisher.shutdown()
+
+
+def _guarded(answer: Future[Answer], work: Callable[[], None]) -> None:
+    """Do a part of a request's work; whatever it raises becomes the request's answer."""
+    try:
+        work()
+    except BaseException as error:  # noqa: BLE001 - a request without an answer would wait for ever
+        _fail(answer, error)
+
+
+def _settle(answer: Future[Answer], value: Answer) -> None:
+    try:
+        answer.set_result(value)
+    except InvalidStateError:
+        return  # the caller left in the meantime
+
+
+def _fail(answer: Future[Answer], error: BaseException) -> None:
+    if not isinstance(error, EmotapeError):
+        fault = EngineFault("run_failed", reason=f"{type(error).__name__}: {error}")
+        fault.__cause__ = error
+        error = fault
+    try:
+        answer.set_exception(error)
+    except InvalidStateError:
+        return  # the caller left in the meantime
+
+
+def first(inner: Future[tuple[Answer, ...]]) -> Future[Answer]:
+    """Return a future for the first of the values of `inner`; cancelling either cancels both."""
+    outer: Future[Answer] = Future()
+
+    def settle(done: Future[tuple[Answer, ...]]) -> None:
+        if done.cancelled():
+            outer.cancel()
+        else:
+            _guarded(outer, lambda: _settle(outer, done.result()[0]))
+
+    outer.add_done_callback(lambda answered: inner.cancel() if answered.cancelled() else None)
+    inner.add_done_callback(settle)
+    return outer
+
+
+def waited(answer: Future[Answer]) -> Answer:
+    """Wait for an answer; a caller who is interrupted while waiting withdraws the request."""
+    try:
+        return answer.result()
+    except CancelledError as error:
+        raise Cancelled("cancelled") from error
+    finally:
+        answer.cancel()

@@ -1,0 +1,108 @@
+"""Scores and what was heard before them become the `Prediction` that a caller gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emotape.audio.waveform import SAMPLE_RATE, Waveform
+from emotape.audio.window import Span, frame_is_speech, speech_seconds
+from emotape.engine.result import Granularity, Prediction, Provenance, Scores, join_windows, softmax
+from emotape.engine.segments import SegmentOptions, segments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from emotape.audio.quality import Quality
+    from emotape.engine.result import Segment
+    from emotape.engine.runner import ClipScores
+    from emotape.model.labels import Label
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a caller asked for."""
+
+    granularity: Granularity
+    embedding: bool
+    quality: bool
+
+    @property
+    def frame_embeddings(self) -> bool:
+        """Whether the embedding of every frame is part of the answer."""
+        return self.embedding and self.granularity == "frame"
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """One channel of a recording on its way to the network.
+
+    `spans` are the windows that go through it; `speech` is the probability of speech for every 32 ms, None where
+    nobody needed it; `stages` are seconds spent so far.
+    """
+
+    waveform: Waveform
+    spans: tuple[Span, ...]
+    speech: NDArray[np.float32] | None
+    quality: Quality
+    warnings: tuple[str, ...]
+    stages: Mapping[str, float]
+
+    def weights(self) -> list[float]:
+        """Return how much each window counts: its seconds of speech."""
+        if self.speech is None:
+            return [float(span.stop - span.start) for span in self.spans]
+        return [speech_seconds(span, self.speech) for span in self.spans]
+
+    def speech_seconds(self) -> float:
+        """Return seconds of speech in all; the whole length where nobody looked."""
+        if self.speech is None:
+            return self.waveform.seconds
+        return speech_seconds(Span(0, len(self.waveform)), self.speech)
+
+
+def predict(
+    heard: Heard,
+    clips: Sequence[ClipScores],
+    model_labels: Sequence[Label | None],
+    wanted: Wanted,
+    provenance: Provenance,
+    segment_options: SegmentOptions,
+) -> Prediction:
+    """Make the prediction of one channel from the scores of its windows."""
+    scores = join_windows(clips, heard.weights(), model_labels)
+    best = int(scores.probabilities.argmax()) if scores.labels else None
+    per_frame = bool(scores.labels) and wanted.granularity != "utterance"
+    return Prediction(
+        emotion=None if best is None else scores.labels[best].key,
+        confidence=0.0 if best is None else float(scores.probabilities[best]),
+        scores=scores.by_key(scores.probabilities),
+        labels=scores.labels,
+        granularity=wanted.granularity,
+        seconds=heard.waveform.seconds,
+        speech_seconds=heard.speech_seconds(),
+        windows=tuple((span.start / SAMPLE_RATE, span.stop / SAMPLE_RATE) for span in heard.spans),
+        provenance=provenance,
+        frames=softmax(scores.frame_logits) if per_frame else None,
+        segments=_segments(heard, scores, segment_options) if wanted.granularity == "segment" else (),
+        embedding=_embedding(scores, wanted),
+        quality=heard.quality if wanted.quality else None,
+        warnings=heard.warnings,
+        stages=heard.stages,
+    )
+
+
+def _segments(heard: Heard, scores: Scores, options: SegmentOptions) -> tuple[Segment, ...]:
+    if not scores.labels or heard.speech is None:
+        return ()
+    speech = frame_is_speech(len(scores.frame_logits), heard.speech)
+    return segments(scores, speech, heard.waveform.seconds, options)
+
+
+def _embedding(scores: Scores, wanted: Wanted) -> NDArray[np.float32] | None:
+    if not wanted.embedding:
+        return None
+    return scores.frame_embeddings if wanted.granularity == "frame" else scores.embedding

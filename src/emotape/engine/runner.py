@@ -1,0 +1,135 @@
+"""A tape goes through the network on one device; what comes back are plain arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from emotape.engine.tape import collate, lay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import torch
+    from numpy.typing import NDArray
+
+    from emotape.audio.waveform import Waveform
+    from emotape.model.dims import Dims
+    from emotape.model.weights import LoadedModel
+
+
+@dataclass(frozen=True, eq=False)
+class ClipScores:
+    """What the network says of one clip of T frames.
+
+    embedding         float32 [D], the mean over frames
+    logits            float32 [C]; None for an embedding-only network
+    frame_logits      float32 [T, C]; their mean is `logits`. None for an embedding-only network
+    frame_embeddings  float32 [T, D], only when asked for
+    """
+
+    embedding: NDArray[np.float32]
+    logits: NDArray[np.float32] | None
+    frame_logits: NDArray[np.float32] | None
+    frame_embeddings: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One clip to run, and whether the embedding of every frame is wanted."""
+
+    waveform: Waveform
+    frame_embeddings: bool = False
+
+
+class Runner(Protocol):
+    """Runs tapes on one device. Called from one thread at a time."""
+
+    device: str
+    dims: Dims
+
+    def run(self, clips: Sequence[Clip]) -> list[ClipScores]:
+        """Run clips as one tape; one answer per clip, in order."""
+
+
+class TorchRunner:
+    """The network in PyTorch on one device."""
+
+    def __init__(self, model: LoadedModel, device: str = "cpu") -> None:
+        self.device = device
+        self.dims = model.dims
+        self._encoder = model.encoder.to(device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The arithmetic of the weights."""
+        return self._encoder.alibi_scale.dtype
+
+    def run(self, clips: Sequence[Clip]) -> list[ClipScores]:
+        """Run clips as one tape; one answer per clip, in order."""
+        import torch
+
+        from emotape.model.attention import ClipAttention
+        from emotape.model.encoder import TapeTensors
+
+        layout = lay([len(clip.waveform) for clip in clips], self.dims)
+        tape = collate([clip.waveform for clip in clips], layout, self.dims)
+        lengths = [place.tokens for place in layout.places]
+        with torch.inference_mode():
+            tape = TapeTensors(
+                tape.wave.to(self.device, self.dtype),
+                tape.keep.to(self.device, self.dtype),
+                tape.tokens.to(self.device),
+            )
+            vectors = self._encoder(tape, lambda slopes: ClipAttention(lengths, self.dims.extra_tokens, slopes))
+            return [
+                self._scores(part[self.dims.extra_tokens :], clip)
+                for part, clip in zip(vectors.split_with_sizes(lengths), clips, strict=True)
+            ]
+
+    def _scores(self, frames: torch.Tensor, clip: Clip) -> ClipScores:
+        frames = frames.float()
+        embedding = frames.mean(0)
+        logits = frame_logits = None
+        if self.dims.classes:
+            logits = self._encoder.logits(embedding).cpu().numpy()
+            frame_logits = self._encoder.logits(frames).cpu().numpy()
+        # A copy: a view would keep the whole tape's activations alive as long as one caller holds the result.
+        per_frame = frames.cpu().numpy().copy() if clip.frame_embeddings else None
+        return ClipScores(embedding.cpu().numpy(), logits, frame_logits, per_frame)
+
+    def warm_up(self) -> None:
+        """Run a second of silence, so that the first caller does not pay for one-time work."""
+        from emotape.audio.waveform import SAMPLE_RATE, Waveform
+
+        self.run([Clip(Waveform(np.zeros(SAMPLE_RATE, np.float32)))])
+
+
+class FakeRunner:
+    """A runner without a network, for tests at this seam: a clip's scores are made of its own samples alone.
+
+    `failing(clip)` says which clips raise, whoever lies beside them; `ran` keeps the lengths of every tape.
+    """
+
+    device = "fake"
+
+    def __init__(self, dims: Dims, failing: Callable[[Clip], bool] = lambda clip: False) -> None:
+        self.dims = dims
+        self.ran: list[list[int]] = []
+        self._failing = failing
+
+    def run(self, clips: Sequence[Clip]) -> list[ClipScores]:
+        """Score every clip by its mean, or raise if one of them is failing."""
+        if any(self._failing(clip) for clip in clips):
+            raise RuntimeError("this clip breaks the network")
+        self.ran.append([len(clip.waveform) for clip in clips])
+        return [self._scores(clip) for clip in clips]
+
+    def _scores(self, clip: Clip) -> ClipScores:
+        mean = np.float32(clip.waveform.samples.mean())
+        frames = np.full((self.dims.frames(len(clip.waveform)), 1), mean, np.float32)
+        logits = np.zeros(self.dims.classes, np.float32)
+        logits[:1] = mean
+        return ClipScores(frames[0], logits, frames * (logits[None] != 0), frames if clip.frame_embeddings else None)

@@ -1,0 +1,261 @@
+"""Admit, pack, run, answer: the only file with threads and futures.
+
+Requests come from any thread, each with one or more clips; runners take tapes of clips from all of them. The queue is
+bounded in seconds of audio. Every admitted request gets exactly one answer: its scores, or an error that says why not.
+A request's future stays pending until it is answered, so `future.cancel()` withdraws it at any time before that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+from emotape.audio.waveform import SAMPLE_RATE
+from emotape.engine.tape import choose
+from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded
+from emotape.events import Admitted, Answered, Observer, Refusal, TapeRan, silent, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from emotape.engine.runner import Clip, ClipScores, Runner
+
+
+class Clock(Protocol):
+    """Seconds that only go forward."""
+
+    def __call__(self) -> float:
+        """Return the present, in seconds."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunReport:
+    """The answer to a request: scores of its clips in order, and how long it waited and ran, in seconds."""
+
+    scores: tuple[ClipScores, ...]
+    queue_seconds: float
+    run_seconds: float
+
+
+@dataclass(eq=False)
+class _Request:
+    clips: tuple[Clip, ...]
+    deadline: float | None
+    admitted: float
+    future: Future[RunReport] = field(default_factory=Future)
+    next_clip: int = 0  # clips before it are done or on a tape
+    answers: dict[int, ClipScores] = field(default_factory=dict)
+    first_start: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return sum(len(clip.waveform) for clip in self.clips) / SAMPLE_RATE
+
+    def waiting_samples(self) -> int:
+        return sum(len(clip.waveform) for clip in self.clips[self.next_clip :])
+
+
+_Piece = tuple[_Request, int]
+
+
+class Scheduler:
+    """Feeds one or more runners. Threads start with the first request and end with `close`."""
+
+    def __init__(
+        self,
+        runners: Sequence[Runner],
+        *,
+        tape_tokens: int,
+        queue_seconds: float,
+        clock: Clock = time.monotonic,
+        observer: Observer = silent,
+    ) -> None:
+        self._runners = tuple(runners)
+        self._dims = runners[0].dims
+        self._tape_tokens = tape_tokens
+        self._queue_seconds = queue_seconds
+        self._clock = clock
+        self._observer = observer
+        self._changed = threading.Condition()
+        self._waiting: deque[_Request] = deque()
+        self._waiting_samples = 0
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+        self._pace = 0.0  # seconds of work per second of audio, as last measured; for the retry hint
+
+    def submit(self, clips: Sequence[Clip], deadline: float | None = None) -> Future[RunReport]:
+        """Admit the clips of one recording; `deadline` is a time of this scheduler's clock.
+
+        Raises Overloaded when the queue is full (a request is always admitted to an empty queue, however long), and
+        EngineFault `closed` after `close`.
+        """
+        request = _Request(tuple(clips), deadline, self._clock())
+        with self._changed:
+            if self._closed:
+                raise EngineFault("closed")
+            if self._waiting and self.waiting_seconds + request.seconds > self._queue_seconds:
+                self._refuse(request.seconds)
+            self._waiting.append(request)
+            self._waiting_samples += request.waiting_samples()
+            queued = self.waiting_seconds
+            self._start_threads()
+            self._changed.notify()
+        tell(self._observer, Admitted(request.seconds, queued))
+        return request.future
+
+    def close(self, *, drain: bool = True) -> None:
+        """Take nothing more; answer what waits (or fail it, without `drain`) and end the threads."""
+        with self._changed:
+            self._closed = True
+            abandoned = [] if drain else list(self._waiting)
+            self._changed.notify_all()
+        for request in abandoned:
+            self._fail(request, EngineFault("closed"))
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def waiting_seconds(self) -> float:
+        """Seconds of audio that wait for a runner."""
+        return self._waiting_samples / SAMPLE_RATE
+
+    def _refuse(self, seconds: float) -> None:
+        tell(self._observer, Refusal("overloaded", seconds))
+        retry_after = max(1.0, self.waiting_seconds * self._pace / len(self._runners))
+        raise Overloaded(retry_after=round(retry_after, 1), waiting=round(self.waiting_seconds))
+
+    def _start_threads(self) -> None:
+        if not self._threads:
+            self._threads = [
+                threading.Thread(target=self._serve, args=(runner,), name=f"emotape-{runner.device}", daemon=True)
+                for runner in self._runners
+            ]
+            for thread in self._threads:
+                thread.start()
+
+    def _serve(self, runner: Runner) -> None:
+        try:
+            while (pieces := self._next_tape()) is not None:
+                if pieces:
+                    self._run(runner, pieces)
+        except BaseException as error:  # noqa: BLE001 - a fault of our own must not leave callers waiting for ever
+            self._give_up(_as_fault(error))
+
+    def _give_up(self, error: EmotapeError) -> None:
+        with self._changed:
+            self._closed = True
+            abandoned = list(self._waiting)
+            self._changed.notify_all()
+        for request in abandoned:
+            self._fail(request, error)
+
+    def _next_tape(self) -> list[_Piece] | None:
+        """Wait for work; return the next tape's clips, or None when there will be no more."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            late = self._drop_late_and_gone()
+            pieces = self._take()
+            done = self._closed and not self._waiting and not pieces and not late
+        for request in late:
+            self._fail(request, Expired("expired", deadline=request.deadline))
+        return None if done else pieces
+
+    def _take(self) -> list[_Piece]:
+        """Take the next tape's clips off the queue. More callers than could fit are not looked at."""
+        callers = list(islice(self._waiting, 1 + self._tape_tokens // (self._dims.extra_tokens + 1)))
+        counts = choose([self._tokens(request) for request in callers], self._tape_tokens)
+        pieces: list[_Piece] = []
+        for request, count in zip(callers, counts, strict=True):
+            if count and request.first_start is None:
+                request.first_start = self._clock()
+            indices = range(request.next_clip, request.next_clip + count)
+            pieces += [(request, index) for index in indices]
+            self._waiting_samples -= sum(len(request.clips[index].waveform) for index in indices)
+            request.next_clip += count
+            if request.next_clip == len(request.clips):
+                self._waiting.remove(request)
+        return pieces
+
+    def _tokens(self, request: _Request) -> list[int]:
+        rest = request.clips[request.next_clip :]
+        return [self._dims.frames(len(clip.waveform)) + self._dims.extra_tokens for clip in rest]
+
+    def _drop_late_and_gone(self) -> list[_Request]:
+        """Take those off the queue whose caller left or whose deadline passed; return the latter."""
+        now = self._clock()
+        gone = [request for request in self._waiting if request.future.done()]
+        late = [
+            request
+            for request in self._waiting
+            if request.deadline is not None and request.deadline < now and not request.future.done()
+        ]
+        for request in gone + late:
+            self._forget(request)
+        return late
+
+    def _forget(self, request: _Request) -> None:
+        self._waiting.remove(request)
+        self._waiting_samples -= request.waiting_samples()
+
+    def _run(self, runner: Runner, pieces: list[_Piece]) -> None:
+        """Run a tape; if it fails, run its clips one by one, so that only the bad one's request fails."""
+        started = self._clock()
+        try:
+            answers = runner.run([request.clips[index] for request, index in pieces])
+        except BaseException as error:  # noqa: BLE001 - whatever happens, every request gets an answer
+            if len(pieces) > 1:
+                for piece in pieces:
+                    self._run(runner, [piece])
+            else:
+                self._fail(pieces[0][0], _as_fault(error))
+            return
+        self._note_run(runner, pieces, self._clock() - started)
+        for (request, index), scores in zip(pieces, answers, strict=True):
+            request.answers[index] = scores
+            if len(request.answers) == len(request.clips):
+                self._answer(request)
+
+    def _note_run(self, runner: Runner, pieces: Sequence[_Piece], seconds: float) -> None:
+        waveforms = [request.clips[index].waveform for request, index in pieces]
+        audio_seconds = sum(waveform.seconds for waveform in waveforms)
+        tokens = sum(self._dims.frames(len(waveform)) + self._dims.extra_tokens for waveform in waveforms)
+        self._pace = seconds / audio_seconds
+        tell(self._observer, TapeRan(len(pieces), tokens, audio_seconds, seconds, runner.device))
+
+    def _answer(self, request: _Request) -> None:
+        now = self._clock()
+        started = request.first_start if request.first_start is not None else now
+        scores = tuple(request.answers[index] for index in range(len(request.clips)))
+        report = RunReport(scores, started - request.admitted, now - started)
+        if _once(lambda: request.future.set_result(report)):
+            tell(self._observer, Answered(request.seconds, report.queue_seconds, now - request.admitted))
+
+    def _fail(self, request: _Request, error: EmotapeError) -> None:
+        with self._changed:
+            if request in self._waiting:
+                self._forget(request)
+        if _once(lambda: request.future.set_exception(error)):
+            tell(self._observer, Refusal(error.code, request.seconds))
+
+
+def _once(answer: Callable[[], None]) -> bool:
+    """Answer a future unless it has its answer or its caller left; say whether it was answered now."""
+    try:
+        answer()
+    except InvalidStateError:
+        return False
+    return True
+
+
+def _as_fault(error: BaseException) -> EmotapeError:
+    if isinstance(error, EmotapeError):
+        return error
+    fault = EngineFault("run_failed", reason=f"{type(error).__name__}: {error}")
+    fault.__cause__ = error
+    return fault
