@@ -33,7 +33,7 @@ def raised() -> list[tuple[str, set[str], str]]:
 
 
 def placeholders(code: str) -> set[str]:
-    words = [text for language in ("en", "zh") for text in error_words(code, language).values()]  # type: ignore[arg-type]
+    words = [text for language in ("en", "zh") for text in error_words(code, language).values()]
     return {re.split(r"[.!\[]", name)[0] for text in words for _, name, _, _ in string.Formatter().parse(text) if name}
 
 

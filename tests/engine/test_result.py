@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ def clip_scores(frame_logits: np.ndarray) -> ClipScores:
 
 
 def test_scores_are_the_softmax_over_used_labels_in_the_official_order() -> None:
-    """A model with labels of its own order, an unused token and few classes still gives all nine, 0 for those it lacks."""
+    """A model with labels with its own order, an unused token and few classes still gives all nine labels."""
     labels = (SAD, label_of_token("unuse_0"), HAPPY)
     scores = join_windows([clip_scores(np.array([[1.0, 50.0, 2.0]]))], [1.0], labels)
     found = scores.by_key(scores.probabilities)
@@ -40,7 +42,7 @@ def test_own_labels_follow_the_official_ones() -> None:
 
 
 def test_windows_count_by_their_speech() -> None:
-    """Probabilities and embeddings are weighted means; frames follow one another; no speech at all means equal weights."""
+    """Probabilities and embeddings are weighted means; without any speech the weights are equal."""
     one, other = clip_scores(np.array([[4.0, 0.0]] * 3)), clip_scores(np.array([[0.0, 4.0]] * 2))
     scores = join_windows([one, other], [3.0, 1.0], (HAPPY, SAD))
     alone = [softmax(clip.logits[None])[0] for clip in (one, other) if clip.logits is not None]
@@ -79,7 +81,7 @@ def test_segments_tile_the_recording(frame_logits: np.ndarray, seed: int) -> Non
     found = segments(scores_of(frame_logits), speech, seconds)
     assert found[0].start == 0
     assert found[-1].stop == seconds
-    for one, after in zip(found, found[1:], strict=False):
+    for one, after in itertools.pairwise(found):
         assert one.stop == after.start > one.start
         assert one.emotion != after.emotion
     for segment in found:

@@ -171,9 +171,8 @@ def test_a_scheduler_that_fails_itself_leaves_nobody_waiting(monkeypatch: pytest
     with scheduler(broken_runner()) as (made, _):
         with pytest.raises(EngineFault):
             made.submit([clip(0.5)]).result(timeout=60)
-        with pytest.raises(EmotapeError, match="closed"):
-            for _ in range(2):  # the first may still be admitted, and is then answered
-                made.submit([clip(0.5)]).result(timeout=60)
+        with pytest.raises(EmotapeError):  # refused, or admitted just before the end and then answered
+            made.submit([clip(0.5)]).result(timeout=60)
 
 
 def test_closing_answers_what_waits_or_fails_it() -> None:

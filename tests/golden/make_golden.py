@@ -2,7 +2,7 @@
 
 Run with the reference package installed (`pip install funasr==1.4.16 torch==2.13.0 safetensors soundfile`):
 
-    python tests/golden/make_golden.py tests/golden
+    python -m tests.golden.make_golden tests/golden
 
 It writes `clips.npz`, clips of four lengths; and for each network a model directory (the official layout, RANDOM
 weights from a fixed seed) with `golden.npz`, what the reference's own `inference` gives for these clips in fp32.
@@ -20,10 +20,8 @@ import yaml
 from funasr.models.emotion2vec.model import Emotion2vec
 from safetensors.torch import save_file
 
-OFFICIAL_TOKENS = (
-    "生气/angry", "厌恶/disgusted", "恐惧/fearful", "开心/happy", "中立/neutral", "其他/other", "难过/sad",
-    "吃惊/surprised", "<unk>",
-)  # fmt: skip
+from tests.golden.layout import OFFICIAL_TOKENS, config
+
 LENGTHS = (400, 5_555, 24_000, 53_017)  # samples; one frame, odd, round, longer than any reach
 
 # The proportions of the published networks at a size that fits a repository: heads a power of two and not, prenet
@@ -36,30 +34,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
     "embedding_only": {"embed_dim": 32, "heads": 2, "prenet": 1, "depth": 1, "channels": 8, "tokens": ()},
 }  # fmt: skip
-
-
-def config(embed_dim: int, heads: int, prenet: int, depth: int, channels: int) -> dict[str, Any]:
-    """Return a `config.yaml` in the official layout with these sizes."""
-    audio = {
-        "type": "AUDIO", "prenet_depth": prenet, "prenet_layerdrop": 0.0, "prenet_dropout": 0.0,
-        "start_drop_path_rate": 0.0, "end_drop_path_rate": 0.0, "num_extra_tokens": 10, "init_extra_token_zero": True,
-        "mask_noise_std": 0.01, "mask_prob": 0.0, "use_alibi_encoder": True, "alibi_scale": 1.0,
-        "learned_alibi": False, "alibi_max_pos": None, "learned_alibi_scale": True,
-        "learned_alibi_scale_per_head": True, "learned_alibi_scale_per_layer": False, "num_alibi_heads": heads,
-        "model_depth": depth, "decoder": None, "ema_local_encoder": False, "local_grad_mult": 1.0,
-        "extractor_mode": "layer_norm", "conv_pos_width": 95, "conv_pos_groups": 16, "conv_pos_depth": 5,
-        "conv_pos_pre_ln": False,
-        "feature_encoder_spec": f"[({channels}, 10, 5)] + [({channels}, 3, 2)] * 4 + [({channels}, 2, 2)] * 2",
-    }  # fmt: skip
-    network = {
-        "_name": "data2vec_multi", "depth": depth, "embed_dim": embed_dim, "num_heads": heads, "mlp_ratio": 4.0,
-        "norm_eps": 1e-5, "norm_affine": True, "layer_norm_first": False, "encoder_dropout": 0.0,
-        "attention_dropout": 0.0, "activation_dropout": 0.0, "post_mlp_drop": 0.0, "dropout_input": 0.0,
-        "layerdrop": 0.0, "end_of_block_targets": False, "average_top_k_layers": 1, "loss_beta": 0.0,
-        "loss_scale": None, "start_drop_path_rate": 0.0, "end_drop_path_rate": 0.0, "normalize": True,
-        "skip_ema": True, "clone_batch": 1, "modalities": {"audio": audio}, "supported_modality": "AUDIO",
-    }  # fmt: skip
-    return {"model": "Emotion2vec", "model_conf": network}
 
 
 class Tokens:
@@ -117,7 +91,7 @@ def main(folder: Path) -> None:
                     )  # fmt: skip
                 golden[f"{granularity}_{index}"] = results[0]["feats"]
                 golden[f"scores_{index}"] = np.array(results[0]["scores"], np.float64)
-        np.savez_compressed(directory / "golden.npz", **golden)
+        np.savez_compressed(directory / "golden.npz", allow_pickle=False, **golden)
         print(name, sum(value.numel() for value in state.values()), "random parameters")  # noqa: T201
 
 

@@ -73,7 +73,9 @@ def test_another_network_is_refused_rather_than_run_wrongly(tmp_path: Path, othe
     assert fault.value.code == "network_unsupported"
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"model_conf: 3", b"\xff\xfe\x00", b"a: [", b"!!python/object:os.system {}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"model_conf: 3", b"\xff\xfe\x00", b"a: [", b"!!python/object:os.system {}"]
+)
 def test_a_config_that_is_none_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
     """Not YAML, or YAML of another shape."""
     path = tmp_path / "config.yaml"

@@ -18,7 +18,14 @@ def test_the_official_order() -> None:
 def test_every_name_of_a_label_finds_it(label: object) -> None:
     """English, the page's Chinese and the reference's Chinese."""
     assert isinstance(label, type(OFFICIAL[0]))
-    for name in (label.key, label.en, label.zh, label.zh_reference, f"{label.zh_reference}/{label.key}", label.en.upper()):
+    for name in (
+        label.key,
+        label.en,
+        label.zh,
+        label.zh_reference,
+        f"{label.zh_reference}/{label.key}",
+        label.en.upper(),
+    ):
         assert find_label(name) is label
     assert label.name("zh") == label.zh
     assert label.name("en") == label.en

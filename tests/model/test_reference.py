@@ -47,9 +47,7 @@ def test_embeddings_and_scores_equal_the_reference(
 
 
 @pytest.mark.parametrize("network", ["large_like", "base_like"])
-def test_mean_of_frame_logits_is_the_utterances_logits(
-    network: str, golden_clips: list[NDArray[np.float32]]
-) -> None:
+def test_mean_of_frame_logits_is_the_utterances_logits(network: str, golden_clips: list[NDArray[np.float32]]) -> None:
     """The frame law: the head is linear, so true frame scores cost nothing."""
     runner = TorchRunner(load(GOLDEN / network))
     for samples in golden_clips:

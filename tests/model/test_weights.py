@@ -113,7 +113,9 @@ class Bomb:
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy pickle"])
-def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(directory: Path, tmp_path: Path, legacy: bool) -> None:
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(
+    directory: Path, tmp_path: Path, legacy: bool
+) -> None:
     """The bomb does go off under plain pickle, and does not here."""
     proof = tmp_path / "it-ran"
     pickle.loads(pickle.dumps(Bomb(proof)))  # noqa: S301 - this shows that the bomb is real

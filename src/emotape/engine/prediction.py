@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emotape.audio.speech import frame_is_speech, speech_seconds
 from emotape.audio.waveform import SAMPLE_RATE, Waveform
-from emotape.audio.window import Span, frame_is_speech, speech_seconds
+from emotape.audio.window import Span
 from emotape.engine.result import Granularity, Prediction, Provenance, Scores, join_windows, softmax
 from emotape.engine.segments import SegmentOptions, segments
 

@@ -115,7 +115,7 @@ class FakeRunner:
 
     device = "fake"
 
-    def __init__(self, dims: Dims, failing: Callable[[Clip], bool] = lambda clip: False) -> None:
+    def __init__(self, dims: Dims, failing: Callable[[Clip], bool] = lambda _: False) -> None:
         self.dims = dims
         self.ran: list[list[int]] = []
         self._failing = failing

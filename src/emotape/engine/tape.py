@@ -70,8 +70,9 @@ def choose(waiting: Sequence[Sequence[int]], capacity: int) -> tuple[int, ...]:
     """Decide how many of each caller's next clips go on the next tape.
 
     `waiting[i]` holds the tokens of caller i's clips in order, callers in order of arrival. One clip a caller and
-    round, so that a long recording does not hold up short ones; the first clip always goes, however long. Within a round
-    a clip that does not fit is passed over, and a caller passed over takes no further part, which keeps their order.
+    round, so that a long recording does not hold up short ones; the first clip always goes, however long. Within a
+    round a clip that does not fit is passed over, and a caller passed over takes no further part, which keeps their
+    order.
     """
     taken = [0] * len(waiting)
     open_callers = [caller for caller, clips in enumerate(waiting) if clips]

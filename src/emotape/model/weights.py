@@ -10,7 +10,7 @@ import hashlib
 import json
 import pickle
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 
@@ -19,6 +19,7 @@ from emotape.model.dims import Dims, read_dims
 from emotape.model.encoder import Encoder
 from emotape.model.labels import Label, label_of_token
 from emotape.model.names import as_reference, reference_names
+from emotape.model.note import note, read_note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,6 @@ CONFIG: Final = "config.yaml"
 TOKENS: Final = "tokens.txt"
 SAFETENSORS: Final = "model.safetensors"
 PICKLES: Final = ("model.pt", "model.pth", "model.pt.best", "pytorch_model.bin", "checkpoint.pt")
-CARD: Final = "emotape.json"  # what we noted about a model directory: digest, origin, whether it is experimental
 
 _NESTS: Final = ("model", "state_dict", "model_state_dict")
 _PREFIXES: Final = ("d2v_model.", "module.", "model.")
@@ -118,8 +118,9 @@ def convert(source: Path, destination: Path) -> Conversion:
 
 def verify(directory: Path) -> Verification:
     """Read the whole of a model directory and compare its digest with the noted one. Never raises ModelFault."""
-    expected = read_note(directory).get("digest")
+    expected: str | None = None
     try:
+        expected = read_note(directory).get("digest")
         labels = read_labels(directory)
         state, dims = _checked_state(directory, labels)
         digest = _digest(directory, dims, labels, state)
@@ -147,31 +148,13 @@ def read_labels(directory: Path) -> tuple[Label | None, ...]:
     return labels
 
 
-def read_note(directory: Path) -> dict[str, Any]:
-    """Return what was noted about a model directory; nothing where there is no note."""
-    try:
-        noted = json.loads((directory / CARD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ModelFault("card_unreadable", path=directory / CARD) from error
-    return noted if isinstance(noted, dict) else {}
-
-
-def note(directory: Path, **facts: object) -> None:
-    """Add facts to the note of a model directory."""
-    noted = read_note(directory) | facts
-    partial = directory / f"{CARD}.partial"
-    partial.write_text(json.dumps(noted, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(directory / CARD)
-
-
 def _noted_digest(directory: Path) -> str | None:
     """Return the noted digest if the weights still have the noted size; hashing gigabytes at each start is waste."""
     noted = read_note(directory)
     weights = directory / SAFETENSORS
     if weights.is_file() and noted.get("bytes") == weights.stat().st_size:
-        return noted.get("digest")
+        digest: str | None = noted.get("digest")
+        return digest
     return None
 
 

@@ -1,0 +1,250 @@
+"""The spine on one screen: bytes → waveform → windows → tape → scores → prediction.
+
+A `Recognizer` keeps one model resident. Recordings are decoded in a small pool of threads while the network runs; any
+number of threads and coroutines may call it at once, and each request gets exactly one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, BinaryIO, Self, TypedDict, Unpack
+
+from emotape.audio.decode import ChannelMode, DecodeLimits, decode
+from emotape.audio.quality import assess
+from emotape.audio.speech import speech_probabilities
+from emotape.audio.waveform import Waveform
+from emotape.audio.window import WindowOptions, split_at_pauses
+from emotape.engine.pipeline import Pipeline, first, waited
+from emotape.engine.prediction import Heard, Wanted, predict
+from emotape.engine.resident import EngineOptions, Resident
+from emotape.engine.result import GRANULARITIES, Granularity, Prediction, Provenance
+from emotape.engine.runner import Clip
+from emotape.engine.segments import SegmentOptions
+from emotape.errors import BadRequest, EngineFault, Expired
+from emotape.events import Decoded, Observer, silent, tell
+from emotape.store.catalogue import ModelEntry, resolve
+from emotape.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+    from types import TracebackType
+
+    from emotape.engine.scheduler import RunReport
+    from emotape.model.labels import Label
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Waveform
+
+
+@dataclass(frozen=True)
+class RecognizerOptions:
+    """How a recognizer works: every stage's own options, and how many requests may be under way at once."""
+
+    decode: DecodeLimits = field(default_factory=DecodeLimits)
+    window: WindowOptions = field(default_factory=WindowOptions)
+    segment: SegmentOptions = field(default_factory=SegmentOptions)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    models_folder: Path | None = None
+    pending: int = 1024
+
+
+class RequestOptions(TypedDict, total=False):
+    """What a caller may ask for, beside the recording.
+
+    granularity  "utterance" (default), "frame" (a row of scores for every 20 ms) or "segment" (who felt what when)
+    embedding    also give the embedding: [D], or [T, D] for frames
+    quality      also report how usable the sound is
+    deadline     seconds from now after which the answer is of no use
+    """
+
+    granularity: Granularity
+    embedding: bool
+    quality: bool
+    deadline: float | None
+
+
+class Recognizer:
+    """Recognizes emotions with one model, which is loaded once: on entering the context, or at the first use.
+
+        with Recognizer() as recognizer:
+            print(recognizer.recognize("speech.mp3").emotion)
+
+    `model` is a name ("plus-large"), a directory, or None for the best model on this machine. Safe to use from any
+    thread. Raises ModelFault when there is no such model.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        options: RecognizerOptions | None = None,
+        observer: Observer = silent,
+    ) -> None:
+        self.options = options or RecognizerOptions()
+        self.model: ModelEntry = resolve(model, self.options.models_folder)
+        self._observer = observer
+        self._lock = threading.Lock()
+        self._pipeline: Pipeline | None = None
+        self._closed = False
+
+    def recognize(self, source: Source, **wanted: Unpack[RequestOptions]) -> Prediction:
+        """Return the emotion of a recording, its channels mixed down.
+
+        `source` is a path, bytes, a binary file or a Waveform. Raises BadAudio or TooLong for input that cannot be
+        used, BadRequest, Overloaded, Expired, Cancelled, ModelFault or EngineFault.
+        """
+        return waited(self.submit(source, **wanted))
+
+    def recognize_channels(self, source: Source, **wanted: Unpack[RequestOptions]) -> tuple[Prediction, ...]:
+        """Return the emotion of each channel of a recording, in order; otherwise like `recognize`."""
+        return waited(self._submit(source, "split", wanted))
+
+    async def arecognize(self, source: Source, **wanted: Unpack[RequestOptions]) -> Prediction:
+        """Like `recognize`, for coroutines; cancelling the task withdraws the request."""
+        await asyncio.to_thread(self.open)
+        return await asyncio.wrap_future(self.submit(source, **wanted))
+
+    def submit(self, source: Source, **wanted: Unpack[RequestOptions]) -> Future[Prediction]:
+        """Like `recognize`, without waiting; `cancel()` on the future withdraws the request.
+
+        Raises BadRequest, Overloaded, ModelFault and EngineFault `closed` at once; other errors are the future's.
+        """
+        return first(self._submit(source, "mix", wanted))
+
+    def open(self) -> Self:
+        """Load the model and make it warm, if it is not yet. Raises ModelFault or EngineFault."""
+        self._ready()
+        return self
+
+    def close(self) -> None:
+        """Answer everything that was admitted, then let the model go. Nothing is admitted any more."""
+        with self._lock:
+            self._closed = True
+            pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.close()
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The emotions that the model knows, in its own order; none for an embedding-only model. Loads the model."""
+        return tuple(label for label in self._ready().resident.labels if label is not None)
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.open)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def _submit(self, source: Source, channels: ChannelMode, options: RequestOptions) -> Future[tuple[Prediction, ...]]:
+        """Tell the whole story of one request."""
+        wanted = _checked(options)
+        seconds = options.get("deadline")
+        deadline = None if seconds is None else time.monotonic() + seconds
+        pipeline = self._ready()
+        if not pipeline.resident.labels and not wanted.embedding:
+            raise BadRequest("no_scores_in_model", model=self.model.name)
+
+        def hear(answer: Future[tuple[Prediction, ...]]) -> None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise Expired("expired")
+            heard = self._heard(source, channels, wanted)
+            clips = [
+                Clip(channel.waveform.part(span.start, span.stop), wanted.frame_embeddings)
+                for channel in heard
+                for span in channel.spans
+            ]
+            report = pipeline.resident.submit(clips, deadline)
+            answer.add_done_callback(lambda _: report.cancel())
+            pipeline.when_done(
+                report, answer, lambda scores: self._predictions(pipeline.resident, heard, scores, wanted)
+            )
+
+        return pipeline.admit(hear)
+
+    def _heard(self, source: Source, channels: ChannelMode, wanted: Wanted) -> list[Heard]:
+        """Decode a recording and find its windows, channel by channel."""
+        started = time.perf_counter()
+        if isinstance(source, Waveform):
+            waveforms: tuple[Waveform, ...] = (source,)
+            warnings: tuple[str, ...] = ()
+        else:
+            recording = decode(source, self.options.decode, channels)
+            waveforms, warnings = recording.waveforms, recording.warnings
+            about = recording.source
+            tell(
+                self._observer,
+                Decoded(about.container, about.codec, about.seconds, time.perf_counter() - started),
+            )
+        seconds = time.perf_counter() - started
+        return [self._windowed(waveform, warnings, wanted, seconds) for waveform in waveforms]
+
+    def _windowed(self, waveform: Waveform, warnings: tuple[str, ...], wanted: Wanted, decode_seconds: float) -> Heard:
+        started = time.perf_counter()
+        longer = waveform.seconds > self.options.window.longest
+        listen = longer or wanted.quality or wanted.granularity == "segment"
+        speech = speech_probabilities(waveform) if listen else None
+        spans = split_at_pauses(len(waveform), speech, self.options.window)
+        quality = assess(waveform, speech)
+        cut = ("windowed",) if len(spans) > 1 else ()
+        stages = {"decode": decode_seconds, "window": time.perf_counter() - started}
+        return Heard(waveform, spans, speech, quality, (*warnings, *cut, *quality.warnings), stages)
+
+    def _predictions(
+        self, resident: Resident, heard: Sequence[Heard], report: RunReport, wanted: Wanted
+    ) -> tuple[Prediction, ...]:
+        """Give every channel the scores of its own windows."""
+        scores = iter(report.scores)
+        run = {"queue": report.queue_seconds, "run": report.run_seconds}
+        return tuple(
+            predict(
+                replace(channel, stages={**channel.stages, **run}),
+                [next(scores) for _ in channel.spans],
+                resident.labels,
+                wanted,
+                self._provenance(resident, channel.waveform),
+                self.options.segment,
+            )
+            for channel in heard
+        )
+
+    def _provenance(self, resident: Resident, waveform: Waveform) -> Provenance:
+        return Provenance(
+            version=__version__,
+            model=self.model.name,
+            model_digest=resident.digest,
+            experimental=self.model.experimental,
+            dtype=resident.dtype,
+            device=resident.devices,
+            audio_sha256=waveform.digest(),
+        )
+
+    def _ready(self) -> Pipeline:
+        with self._lock:
+            if self._closed:
+                raise EngineFault("closed")
+            if self._pipeline is None:
+                resident = Resident(self.model.path, self.model.name, self.options.engine, self._observer)
+                self._pipeline = Pipeline(resident, self.options.pending)
+            return self._pipeline
+
+
+def _checked(options: RequestOptions) -> Wanted:
+    granularity = options.get("granularity", "utterance")
+    if granularity not in GRANULARITIES:
+        raise BadRequest("granularity_unknown", granularity=granularity)
+    return Wanted(granularity, options.get("embedding", False), options.get("quality", False))

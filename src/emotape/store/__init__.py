@@ -1,0 +1,1 @@
+"""What outlives a request: the models on this machine, and how they come here from a hub."""
