@@ -1,0 +1,1 @@
+"""The edges: the command, the web page, and the formats in which results leave the product."""

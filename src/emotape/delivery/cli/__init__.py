@@ -1,0 +1,82 @@
+"""The `emotape` command: `recognize`, `evaluate`, `models`, `serve`, `settings`."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from emotape.delivery.cli import evaluate, models, recognize, serve, settings
+from emotape.delivery.cli.errors import exit_code_of, reader_left, report, unforeseen
+from emotape.delivery.cli.language import language_of
+from emotape.errors import EmotapeError
+from emotape.version import __version__
+from emotape.wording import interface_text
+
+
+class Edge(TyperGroup):
+    """Every command runs inside this: errors are told once, here, and become exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; let pass what typer itself turns into an exit."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo(interface_text("interrupted", language_of(ctx)), err=True)
+            raise
+        except EmotapeError as error:
+            _tell(ctx, error)
+            raise typer.Exit(exit_code_of(error)) from error
+        except Exception as error:
+            if hasattr(error, "exit_code") or isinstance(error, typer.Abort) or reader_left(error):
+                raise
+            fault = unforeseen(error)
+            _tell(ctx, fault)
+            raise typer.Exit(exit_code_of(fault)) from error
+
+
+def _tell(context: typer.Context, error: EmotapeError) -> None:
+    if context.params.get("debug"):
+        traceback.print_exception(error)
+    report(error, language_of(context))
+
+
+app = typer.Typer(
+    name="emotape",
+    cls=Edge,
+    help="Speech emotion recognition with Emotion2Vec+ on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"emotape {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error happened.")] = False,
+) -> None:
+    """Take the options that stand before the command."""
+
+
+app.command("recognize")(recognize.recognize)
+app.command("evaluate")(evaluate.evaluate)
+app.command("settings")(settings.show)
+app.add_typer(models.app, name="models")
+app.command("serve")(serve.serve)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,165 @@
+"""What the command's arguments mean: files, folders, patterns, lists of files, and standard input → clips in order."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from emotape.errors import BadRequest, EmotapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+STDIN: Final = "-"
+LISTS: Final = frozenset({".scp", ".list", ".lst", ".txt"})
+_AUDIO_ENDINGS: Final = """
+    .3gp .aac .aif .aifc .aiff .amr .ape .au .caf .flac .m4a .m4b .mka .mkv .mov .mp2 .mp3 .mp4 .mpga
+    .oga .ogg .opus .ra .snd .spx .tta .wav .wave .weba .webm .wma .wv
+"""
+AUDIO: Final = frozenset(_AUDIO_ENDINGS.split())
+"""Endings by which a folder's files are taken for audio; a file that is named outright is taken whatever its ending."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording to answer. `name` is what the results call it; `key` is its name in a wav.scp.
+
+    `source` is a path, an open binary file, or the error that stands for something that is not there.
+    """
+
+    name: str
+    source: Path | BinaryIO | EmotapeError
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What a folder held beside audio: counts of its other files by ending, and of folders not entered."""
+
+    folder: str
+    endings: tuple[tuple[str, int], ...]
+    folders: int
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The clips in the order of the arguments, and what was passed over."""
+
+    clips: tuple[Clip, ...]
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How folders are read: into their subfolders or not, and never into `output`, where results are written."""
+
+    recursive: bool = False
+    output: Path | None = None
+
+
+def find_clips(arguments: Iterable[str], standard_input: BinaryIO, search: Search = Search()) -> Inputs:
+    """Return the clips that `arguments` name. What does not exist becomes a clip that carries its error.
+
+    Raises BadRequest ("stdin_twice") when `-` is given more than once.
+    """
+    given = list(arguments)
+    if given.count(STDIN) > 1:
+        raise BadRequest("stdin_twice")
+    clips: list[Clip] = []
+    skipped: list[Skipped] = []
+    for argument in given:
+        if argument == STDIN:
+            clips.append(Clip(STDIN, standard_input))
+        else:
+            _add(argument, search, clips, skipped)
+    return Inputs(tuple(clips), tuple(skipped))
+
+
+def _add(argument: str, search: Search, clips: list[Clip], skipped: list[Skipped]) -> None:
+    if not glob.has_magic(argument) or os.path.lexists(argument):
+        _add_named(argument, search, clips, skipped)
+        return
+    matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    if not matches:
+        clips.append(Clip(argument, BadRequest("no_match", pattern=argument)))
+    for match in matches:
+        if search.recursive or not Path(match).is_dir():
+            _add_named(match, search, clips, skipped)
+
+
+def _add_named(name: str, search: Search, clips: list[Clip], skipped: list[Skipped]) -> None:
+    path = Path(name)
+    if path.is_dir():
+        _add_folder(name, search, clips, skipped)
+    elif path.suffix.lower() in LISTS:
+        clips.extend(_listed(path))
+    else:
+        clips.append(Clip(name, path))
+
+
+def _add_folder(folder: str, search: Search, clips: list[Clip], skipped: list[Skipped]) -> None:
+    found: list[Clip] = []
+    others: Counter[str] = Counter()
+    closed = 0
+    for parent, folders, files in os.walk(folder, onerror=lambda error: found.append(_unreadable(error))):
+        closed += _prune(parent, folders, search)
+        for file in sorted(files):
+            ending = Path(file).suffix.lower()
+            if ending in AUDIO and not file.startswith("."):
+                path = Path(parent) / file
+                found.append(Clip(str(path), path))
+            else:
+                others[ending or file] += 1
+    clips.extend(found or [Clip(folder, BadRequest("no_audio_in_folder", path=folder))])
+    if others or closed:
+        skipped.append(Skipped(folder, tuple(others.most_common()), closed))
+
+
+def _prune(parent: str, folders: list[str], search: Search) -> int:
+    """Order the folders that a walk enters next; return how many are not entered for want of `recursive`."""
+    if not search.recursive:
+        closed = len(folders)
+        folders.clear()
+        return closed
+    output = search.output.resolve() if search.output else None
+    folders[:] = sorted(name for name in folders if output is None or (Path(parent) / name).resolve() != output)
+    return 0
+
+
+def _unreadable(error: OSError) -> Clip:
+    name = os.fsdecode(error.filename)
+    return Clip(name, BadRequest("unreadable", path=name, reason=error.strerror or str(error)))
+
+
+def _listed(listing: Path) -> Iterator[Clip]:
+    """Yield the clips of a Kaldi wav.scp (`key path` a line) or of a plain list of paths."""
+    try:
+        text = os.fsdecode(listing.read_bytes())
+    except OSError as error:
+        yield _unreadable(error)
+        return
+    for line in text.removeprefix("\ufeff").split("\n"):
+        if line.strip():
+            yield _listed_clip(line.strip(), listing.parent)
+
+
+def _listed_clip(line: str, folder: Path) -> Clip:
+    whole = _located(line, folder)
+    if whole.is_file():
+        return Clip(line, whole)
+    key, *rests = line.split(maxsplit=1)
+    if not rests:
+        return Clip(line, whole)
+    rest = rests[0]
+    if rest.endswith("|"):
+        return Clip(rest, BadRequest("piped_command", command=rest), key)
+    return Clip(rest, _located(rest, folder), key)
+
+
+def _located(path: str, folder: Path) -> Path:
+    """Return `path` as seen from the working folder if it is there, else as seen from its list."""
+    return Path(path) if Path(path).exists() else folder / path

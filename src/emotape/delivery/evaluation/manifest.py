@@ -1,0 +1,96 @@
+"""A manifest: which recordings there are, what is felt in them, and which of them count."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from emotape.errors import BadRequest, EmotapeError
+from emotape.model.labels import OFFICIAL_KEYS, find_label
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+LEFTOVERS: Final = frozenset({"other", "unknown"})  # what a corpus cannot name is no emotion to recognise
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recording of a manifest. `label` is None where `error` says why there is none to compare with."""
+
+    line: int
+    file: str
+    path: Path
+    label: str | None
+    speaker: str = ""
+    error: EmotapeError | None = None
+
+    @property
+    def source(self) -> Path | EmotapeError:
+        """What a batch answers."""
+        return self.error or self.path
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which rows count: those of `speakers` (all when empty), without other and unknown unless `leftovers`."""
+
+    speakers: frozenset[str] = frozenset()
+    leftovers: bool = False
+
+    def hears(self, row: Row) -> bool:
+        """Return whether a row's speaker is one of those asked for."""
+        return not self.speakers or row.speaker in self.speakers
+
+    def takes(self, row: Row) -> bool:
+        """Return whether a row counts. A row whose label is not known does: it is an error to report."""
+        return self.hears(row) and (self.leftovers or row.label not in LEFTOVERS)
+
+
+def read_manifest(path: Path) -> tuple[Row, ...]:
+    """Return the rows of a CSV with the columns file and label, and optionally speaker; paths relative to it.
+
+    Raises BadRequest: "manifest_unreadable" or "manifest_columns".
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True, restval="", strict=True)
+            columns = [name.strip().lower() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            _require_columns(path, columns)
+            return tuple(_row(reader.line_num, cells, path.parent) for cells in reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadRequest("manifest_unreadable", path=str(path), reason=reason) from error
+
+
+def _require_columns(path: Path, columns: Sequence[str]) -> None:
+    missing = [name for name in ("file", "label") if name not in columns]
+    if missing:
+        found = ", ".join(columns) or "-"
+        raise BadRequest("manifest_columns", path=str(path), missing=", ".join(missing), found=found)
+
+
+def _row(line: int, cells: Mapping[str, str], folder: Path) -> Row:
+    label = find_label(cells["label"])
+    error = None
+    if label is None:
+        error = BadRequest("unknown_label", label=cells["label"], line=line, known=", ".join(OFFICIAL_KEYS))
+    file = cells["file"].strip()
+    return Row(line, file, folder / file, label.key if label else None, cells.get("speaker", "").strip(), error)
+
+
+def choose(rows: Sequence[Row], choice: Choice, manifest: Path) -> tuple[Row, ...]:
+    """Return the rows that count. Raises BadRequest ("manifest_empty") when none does."""
+    chosen = tuple(row for row in rows if choice.takes(row))
+    if not chosen:
+        raise BadRequest("manifest_empty", path=str(manifest), rows=len(rows), left_out=len(rows))
+    return chosen
+
+
+def left_out(rows: Sequence[Row], choice: Choice) -> dict[str, int]:
+    """Return how many rows of each label do not count, though their speakers do."""
+    return dict(Counter(str(row.label) for row in rows if choice.hears(row) and not choice.takes(row)))

@@ -1,0 +1,201 @@
+"""Every setting, declared once: flag > environment > ./emotape.toml > the user's emotape.toml > default.
+
+The environment variables (`EMOTAPE_…`), the keys of the TOML files, the flags' help and docs/settings.md all derive
+from `Settings`. It is read once, at the edge; what lies below gets its own frozen options.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from emotape.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from emotape.recognizer import RecognizerOptions
+
+PREFIX: Final = "EMOTAPE_"
+FILE_NAME: Final = "emotape.toml"
+SCRIPT_VARIABLES: Final = frozenset({"python", "torch_index", "test_complete", "screenshots"})
+"""Names after the prefix that belong to run.sh and test.sh, and are no settings."""
+
+
+def _home_expanded(value: object) -> object:
+    return Path(value).expanduser() if isinstance(value, str) else value
+
+
+Folder = Annotated[Path, BeforeValidator(_home_expanded)]
+
+
+class Settings(BaseSettings):
+    """What a user can set. Frozen; an unknown key is an error (see `read_settings`)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, protected_namespaces=()
+    )
+
+    model: str | None = Field(
+        None,
+        description="Model to use: a name of `emotape models list`, or a folder. Unset: plus-large where it is"
+        " present, else the bundled one.",
+    )
+    models_folder: Folder | None = Field(
+        None, description="Folder that holds pulled and converted models. Unset: the user's data folder."
+    )
+    language: Literal["en", "zh"] | None = Field(
+        None, description="Language of texts: en or zh. Unset: zh in a Chinese locale, else en."
+    )
+    device: str = Field("auto", description="Where the network runs: auto, cpu, cuda or cuda:N.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Arithmetic of the network: auto, float32, bfloat16 or float16."
+    )
+    threads: int | None = Field(None, ge=1, description="Threads of the network on a CPU. Unset: the machine's cores.")
+    queue_seconds: float | None = Field(
+        None, gt=0, description="Seconds of audio that may wait before more is refused. Unset: as the machine can take."
+    )
+    max_bytes: int = Field(2 * 1024**3, gt=0, description="Largest recording taken, in bytes.")
+    max_seconds: float = Field(14_400.0, gt=0, description="Longest recording taken, in seconds.")
+    max_channels: int = Field(32, ge=1, description="Most channels that a recording may have.")
+    host: str = Field("127.0.0.1", description="Address at which the page listens.")
+    port: int = Field(7860, ge=0, le=65_535, description="Port at which the page listens; 0 takes a free one.")
+    output_folder: Folder = Field(Path("outputs"), description="Folder in which the page keeps its result folders.")
+    keep_hours: float = Field(
+        24.0, ge=0, description="Hours after which the page deletes uploads and results; 0 keeps them."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the framework's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put flags first, then the environment, then the files, nearest first."""
+        files = (_file_source(settings_cls, path) for path in settings_files())
+        return (init_settings, env_settings, *files)
+
+
+def settings_files() -> tuple[Path, ...]:
+    """Return the TOML files that count, nearest first: the working folder's, then the user's."""
+    import platformdirs
+
+    return Path(FILE_NAME), platformdirs.user_config_path("emotape", appauthor=False) / FILE_NAME
+
+
+def read_settings(**flags: object) -> Settings:
+    """Read the settings from flags (None counts as not given), environment and files.
+
+    Raises BadRequest: "unknown_setting", "bad_setting" or "bad_settings_file".
+    """
+    named = {name.removeprefix(PREFIX).lower() for name in os.environ if name.startswith(PREFIX)}
+    _refuse_unknown(sorted(named - SCRIPT_VARIABLES), "the environment")
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise _bad_setting(error) from error
+
+
+def recognizer_options(settings: Settings) -> RecognizerOptions:
+    """Return the options of the recognizer and of its stages."""
+    from emotape.audio.decode import DecodeLimits
+    from emotape.engine.resident import EngineOptions
+    from emotape.recognizer import RecognizerOptions
+
+    return RecognizerOptions(
+        decode=DecodeLimits(bytes=settings.max_bytes, seconds=settings.max_seconds, channels=settings.max_channels),
+        engine=EngineOptions(
+            device=settings.device,
+            dtype=settings.dtype,
+            compute_threads=settings.threads,
+            queue_seconds=settings.queue_seconds,
+        ),
+        models_folder=settings.models_folder,
+    )
+
+
+def flag_help(key: str) -> str:
+    """Return the help of the flag that overrides a setting."""
+    return Settings.model_fields[key].description or ""
+
+
+def variable(key: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + key.upper()
+
+
+def documentation() -> str:
+    """Return docs/settings.md."""
+    rows = [
+        f"| `{key}` | `{variable(key)}` | {_shown(field.default)} | {field.description} |"
+        for key, field in Settings.model_fields.items()
+    ]
+    return "\n".join([_INTRODUCTION, *rows, ""])
+
+
+_INTRODUCTION: Final = """\
+# Settings
+
+Each setting has one name in three places: a key in `emotape.toml`, a variable in the environment and, where a command
+takes it, a flag. A flag counts before the environment, the environment before `emotape.toml` in the working folder, and
+that before `emotape.toml` in the user's configuration folder (Linux: `~/.config/emotape/`). A key that does not exist
+is an error, so a typing mistake never passes in silence. Paths may begin with `~`. `emotape settings` prints what is in
+force. (`EMOTAPE_PYTHON` and `EMOTAPE_TORCH_INDEX` are not settings: `run.sh` and `test.sh` use them.)
+
+```toml
+# emotape.toml
+language = "zh"
+device = "cpu"
+threads = 4
+```
+
+| key | variable | default | meaning |
+|---|---|---|---|"""
+
+
+def _shown(default: object) -> str:
+    return "unset" if default is None else f"`{default}`"
+
+
+def _file_source(settings: type[BaseSettings], path: Path) -> TomlConfigSettingsSource:
+    try:
+        source = TomlConfigSettingsSource(settings, path)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise BadRequest("bad_settings_file", path=str(path), reason=str(error)) from error
+    _refuse_unknown(source.toml_data, str(path))
+    return source
+
+
+def _refuse_unknown(keys: Iterable[str], place: str) -> None:
+    known = list(Settings.model_fields)
+    for key in keys:
+        if key not in known:
+            likely = _likely(key, known)
+            raise BadRequest("unknown_setting", key=key, place=place, likely=likely, known=", ".join(known))
+
+
+def _likely(key: str, known: Sequence[str]) -> str:
+    """Return the known key nearest to a mistyped one, or the first known one."""
+    return next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.0)), known[0])
+
+
+def _bad_setting(error: ValidationError) -> BadRequest:
+    problem: Any = error.errors(include_url=False)[0]
+    key = str(problem["loc"][0])
+    return BadRequest(
+        "bad_setting", key=key, value=repr(problem["input"]), reason=problem["msg"], variable=variable(key)
+    )
