@@ -42,4 +42,4 @@ class Waveform:
 
     def digest(self) -> str:
         """Return the SHA-256 of the samples: equal content, equal digest, whatever the file format."""
-        return hashlib.sha256(self.samples.tobytes()).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.samples).data).hexdigest()

@@ -1,0 +1,210 @@
+"""One way to read every source: bytes, a path, a seekable file or a stream that may never end.
+
+FFmpeg sees nothing but these readers, so it cannot open a file or an address by itself.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+from emotape.audio.sniff import is_mp4
+from emotape.errors import BadAudio, BadRequest, TooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from emotape.audio.limits import DecodeLimits
+
+AudioSource = bytes | bytearray | memoryview | os.PathLike[str] | str | BinaryIO
+
+HEAD_BYTES: Final = 4_096
+_SPOOL_MEMORY: Final = 8 * 1024**2  # bytes of a stream kept in memory before they go to a temporary file
+_SPOOL_BLOCK: Final = 256 * 1024
+TAIL_BYTES: Final = 65_536 + 307  # more than the longest page of an Ogg file
+
+
+class Reader:
+    """A bounded view of one source, from its current position on.
+
+    `head` holds its first bytes. `size` is its length in bytes, or None for a stream. What goes wrong while
+    FFmpeg reads is kept in `failure`: FFmpeg itself sees the end of the file.
+    """
+
+    def __init__(self, raw: BinaryIO, limits: DecodeLimits) -> None:
+        self._raw = raw
+        self._limits = limits
+        self._origin = 0
+        self._position = 0
+        self._furthest = 0
+        self.failure: Exception | None = None
+        self.size = self._measure()
+        self.head = b"" if self.size is not None else self._read_head()
+        if self.size is not None:
+            limits.check_bytes(self.size)
+            self.head = self.take(HEAD_BYTES)
+            self.seek(0)
+
+    def _measure(self) -> int | None:
+        if not _can_seek(self._raw):
+            return None
+        with _reading():
+            self._origin = self._raw.tell()
+            end = self._raw.seek(0, io.SEEK_END)
+            self._raw.seek(self._origin)
+        return max(end - self._origin, 0)
+
+    def _read_head(self) -> bytes:
+        head = b""
+        while len(head) < HEAD_BYTES and (block := self._take(HEAD_BYTES - len(head))):
+            head += block
+        return head
+
+    def _take(self, count: int) -> bytes:
+        """Read at most `count` bytes from the source, never past the limit on bytes by more than one."""
+        allowed = min(count, self._limits.bytes + 1 - self._furthest) if self.size is None else count
+        with _reading():
+            block = self._raw.read(allowed)
+        if not isinstance(block, bytes | bytearray | memoryview):
+            raise TypeError(f"a binary file gives bytes, not {type(block).__name__}")
+        if len(block) > allowed:  # FFmpeg's buffer ends here
+            raise BadAudio("unreadable_file", reason=f"read({allowed}) gave {len(block)} bytes")
+        if self.size is None:
+            self._furthest += len(block)
+            self._limits.check_bytes(self._furthest)
+        return bytes(block)
+
+    def seekable(self) -> bool:
+        """Say whether the source can go back."""
+        return self.size is not None
+
+    def tell(self) -> int:
+        """Return the position in bytes from the start of the view."""
+        return self._position
+
+    def read(self, count: int) -> bytes:
+        """Return at most `count` bytes for FFmpeg: none at the end, and none after a failure, which is kept."""
+        try:
+            return self.take(count)
+        except Exception as failure:  # noqa: BLE001 - PyAV would print and drop it; whoever decodes raises it
+            self.failure = self.failure or failure
+            return b""
+
+    def take(self, count: int) -> bytes:
+        """Return at most `count` bytes, none at the end. Raises BadAudio and TooLong."""
+        block = self._replay(count) or self._take(count)
+        self._position += len(block)
+        return block
+
+    def _replay(self, count: int) -> bytes:
+        """Give the head of a stream a second time: it was read to see what the stream is."""
+        return self.head[self._position : self._position + count] if self.size is None else b""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to `offset` and return the new position, or -1 where there is none, which FFmpeg takes as an error."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size or 0}.get(whence)
+        if base is None or base + offset < 0:
+            return -1
+        try:
+            with _reading():
+                self._raw.seek(self._origin + base + offset)
+        except BadAudio as failure:
+            self.failure = self.failure or failure
+            return -1
+        self._position = base + offset
+        return self._position
+
+    def tail(self) -> bytes | None:
+        """Return the last bytes, or None for a stream. The position stays."""
+        if self.size is None:
+            return None
+        position = self._position
+        self.seek(max(self.size - TAIL_BYTES, 0))
+        tail = b"".join(self.drain())
+        self.seek(position)
+        return tail
+
+    def drain(self) -> Iterator[bytes]:
+        """Yield everything from the position to the end."""
+        while block := self.take(_SPOOL_BLOCK):
+            yield block
+
+
+@contextmanager
+def open_reader(data: AudioSource, limits: DecodeLimits) -> Iterator[Reader]:
+    """Give a reader of `data`. A path is opened and closed here; a file object is left open for its owner.
+
+    Raises BadRequest for a path that leads nowhere, BadAudio for what cannot be read, and TooLong over the limits.
+    """
+    if isinstance(data, bytes | bytearray | memoryview):
+        limits.check_bytes(memoryview(data).nbytes)
+        yield Reader(io.BytesIO(data), limits)
+    elif isinstance(data, str | os.PathLike):
+        with _open_path(Path(data)) as file, _rewindable(Reader(file, limits), limits) as reader:
+            yield reader
+    elif hasattr(data, "read"):
+        with _rewindable(Reader(data, limits), limits) as reader:
+            yield reader
+    else:
+        raise TypeError(f"audio comes as bytes, a path or a binary file, not {type(data).__name__}")
+
+
+@contextmanager
+def _open_path(path: Path) -> Iterator[BinaryIO]:
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise BadAudio("unreadable_file", reason="it is a directory")
+        file = path.open("rb", buffering=0)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise BadRequest("no_such_file", path=str(path)) from error
+    except OSError as error:
+        raise BadAudio("unreadable_file", reason=error.strerror or "unknown") from error
+    with file:
+        yield cast("BinaryIO", file)
+
+
+@contextmanager
+def _rewindable(reader: Reader, limits: DecodeLimits) -> Iterator[Reader]:
+    """Spool an MP4 that comes as a stream: its index may be at the end, so FFmpeg has to go back."""
+    if reader.size is not None or not is_mp4(reader.head):
+        yield reader
+        return
+    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY) as spool:
+        for block in reader.drain():
+            spool.write(block)
+        spool.seek(0)
+        yield Reader(cast("BinaryIO", spool), limits)
+
+
+def _can_seek(raw: BinaryIO) -> bool:
+    if not (hasattr(raw, "seek") and hasattr(raw, "tell")):
+        return False
+    try:
+        raw.seek(0, io.SEEK_CUR)
+    except (OSError, ValueError, TypeError):
+        return False
+    return not _is_device(raw)
+
+
+def _is_device(raw: BinaryIO) -> bool:
+    """Say whether `raw` is a device such as /dev/zero, which seeks and yet has no end."""
+    try:
+        return stat.S_ISCHR(os.fstat(raw.fileno()).st_mode)
+    except (OSError, AttributeError, ValueError):
+        return False
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (BadAudio, TooLong):
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise BadAudio("unreadable_file", reason=reason) from error
