@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+from tests.conftest import AUDIO
+
 _GUARD: Final = """
 import sys
 
@@ -28,6 +30,20 @@ _USES: Final = {
         from emotape.store.catalogue import resolve
         assert verify(resolve(None).path).ok
     """,
+    "recognizing": """
+        import emotape
+        with emotape.Recognizer() as recognizer:
+            prediction = recognizer.recognize(r"{speech}", granularity="segment", embedding=True, quality=True)
+        assert prediction.segments
+    """,
+    "the recognize command": """
+        from emotape.__main__ import main
+        sys.argv = ["emotape", "recognize", r"{speech}"]
+        try:
+            main()
+        except SystemExit as end:
+            assert not end.code, end.code
+    """,
     "the list command": """
         from emotape.delivery.cli.models import app
         app(["list"], standalone_mode=False)
@@ -38,7 +54,7 @@ _USES: Final = {
 def offline(code: str) -> subprocess.CompletedProcess[str]:
     """Run `code` in a fresh interpreter in which any use of a socket raises."""
     return subprocess.run(
-        [sys.executable, "-c", _GUARD + textwrap.dedent(code)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", _GUARD + textwrap.dedent(code).format(speech=AUDIO / "thorsten_neutral.wav")], capture_output=True, text=True, check=False
     )
 
 
