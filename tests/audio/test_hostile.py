@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from emotape.audio.decode import DecodeLimits, decode, from_samples
+from emotape.audio.samples import Mixer
 from emotape.errors import BadAudio, BadRequest, EmotapeError, TooLong
 from tests.audio.recordings import FORMATS, clip, encoded, original, written
 
@@ -384,6 +385,22 @@ def test_an_array_with_channels_first_is_refused_before_it_is_mixed() -> None:
         from_samples(np.zeros(16_000, complex), 16_000)
     with pytest.raises(BadAudio, match="bad_sample_rate"):
         from_samples(np.zeros(16_000, np.float32), 0)
+
+
+def test_joined_recordings_of_different_rates_are_one_and_endless_changes_are_refused() -> None:
+    mixer = Mixer(None, 0, DecodeLimits())
+    for rate in (16_000, 44_100, 8_000):
+        mixer.add(np.zeros((1, rate), np.int16), rate)
+    mixer.finish()
+    assert mixer.length == 3 * 16_000
+    change_rates(mixer, 60)
+    with pytest.raises(BadAudio, match="changing_rate"):
+        change_rates(mixer, 10)
+
+
+def change_rates(mixer: Mixer, times: int) -> None:
+    for turn in range(times):
+        mixer.add(np.zeros((1, 100), np.int16), 8_000 + turn % 2)
 
 
 # Memory

@@ -32,6 +32,8 @@ ChannelMode = Literal["mix", "split"]
 DEFAULT_LIMITS: Final = DecodeLimits()
 SHORTEST: Final = 400  # samples; the network's field: less than this has no frame
 _PADDING: Final = 0.1  # seconds that an encoder may add at the end, and that lengths may differ without a warning
+_A_MINUTE: Final = 60.0
+_FEWEST_BYTES: Final = 250.0  # a second of speech in the leanest codec
 _ESTIMATED: Final = frozenset({"mp3", "aac"})  # FFmpeg guesses their length unless a tag states it
 
 
@@ -119,7 +121,7 @@ class _Decoding:
         self._refuse_stated()
         self._rate = track.codec_context.sample_rate
         self._channels = track.codec_context.channels
-        expected = int(min(self._stated or 0.0, limits.seconds) * SAMPLE_RATE) + SAMPLE_RATE
+        expected = int(self._plausible_seconds() * SAMPLE_RATE) + SAMPLE_RATE
         self._mixer = Mixer(self._channels if channels == "split" else None, expected, limits)
         self._frames = Frames(container, track, limits)
 
@@ -154,6 +156,10 @@ class _Decoding:
         stated = self._stated or 0.0
         if not self._is_guess() or stated > 2 * self._limits.seconds:
             self._limits.check_seconds(stated)
+
+    def _plausible_seconds(self) -> float:
+        """Return the length to make room for; a small file that claims hours gets room as it grows."""
+        return min(self._stated or 0.0, self._limits.seconds, _A_MINUTE + (self._reader.size or 0) / _FEWEST_BYTES)
 
     def _useful_length(self) -> int:
         """Leave out what the encoder added at the end of an MP4; FFmpeg does so itself for the other containers."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Full scale is 1; beyond this even 32-bit integers stored as floats are exceeded and sums of squares overflow.
 LOUDEST: Final = 2.0**32
 _QUALITY: Final = "VHQ"
+_RATE_CHANGES: Final = 64  # a joined-up recording has a few; each costs a new resampler
 _GROWTH: Final = 1.25
 _BLOCK: Final = 65_536  # samples per channel that are gathered before they are resampled
 
@@ -80,6 +81,7 @@ class Mixer:
         self._arrays = [GrowingArray(expected, limits, rows) for _ in range(rows)]
         self._pending: list[NDArray[Any]] = []
         self._pending_samples = 0
+        self._rate_changes = 0
         self._form: tuple[int, int, np.dtype[Any]] | None = None
         self._resampler: soxr.ResampleStream | None = None
 
@@ -88,11 +90,17 @@ class Mixer:
         form = (rate, frame.shape[0], frame.dtype)
         if self._form is not None and form != self._form:
             self._flush(last=rate != self._form[0])
+            self._note_rate(rate != self._form[0])
         self._form = form
         self._pending.append(frame)
         self._pending_samples += frame.shape[1]
         if self._pending_samples >= _BLOCK:
             self._flush(last=False)
+
+    def _note_rate(self, changed: bool) -> None:
+        self._rate_changes += changed
+        if self._rate_changes > _RATE_CHANGES:
+            raise BadAudio("changing_rate", limit=_RATE_CHANGES)
 
     def finish(self) -> None:
         """Take no more; bring out what the resampler still holds."""
