@@ -53,9 +53,8 @@ _USES: Final = {
 
 def offline(code: str) -> subprocess.CompletedProcess[str]:
     """Run `code` in a fresh interpreter in which any use of a socket raises."""
-    return subprocess.run(
-        [sys.executable, "-c", _GUARD + textwrap.dedent(code).format(speech=AUDIO / "thorsten_neutral.wav")], capture_output=True, text=True, check=False
-    )
+    prepared = _GUARD + textwrap.dedent(code).format(speech=AUDIO / "thorsten_neutral.wav")
+    return subprocess.run([sys.executable, "-c", prepared], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("use", _USES.values(), ids=_USES)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import soundfile
-import srt  # type: ignore[import-untyped]
+import srt
 from typer.testing import CliRunner
 
 from emotape.delivery.cli import app

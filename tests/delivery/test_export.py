@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import soundfile
-import srt  # type: ignore[import-untyped]
+import srt
 import tgt
 from hypothesis import given, settings
 from hypothesis import strategies as st
