@@ -50,7 +50,7 @@ def asked(reference: Any, samples: np.ndarray, granularity: str) -> dict[str, An
 def assert_equal_to_reference(directory: Path, reference: Any, clips: list[Waveform]) -> None:
     """Embedding, frames and scores of clips on one tape equal the reference's, clip by clip."""
     model = load(directory)
-    answers = TorchRunner(model).run([Clip(clip, frame_embeddings=True) for clip in clips])
+    answers = TorchRunner(model, arithmetic="float32").run([Clip(clip, frame_embeddings=True) for clip in clips])
     for clip, answer in zip(clips, answers, strict=True):
         utterance, frames = asked(reference, clip.samples, "utterance"), asked(reference, clip.samples, "frame")
         for found, wanted in ((answer.embedding, utterance["feats"]), (answer.frame_embeddings, frames["feats"])):

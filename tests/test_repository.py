@@ -76,10 +76,10 @@ def blocks(readme: str, language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the recording that the READMEs speak of."""
-    import emotape.delivery
+    import emotape
 
     made = tmp_path_factory.mktemp("reader")
-    samples, rate = soundfile.read(Path(emotape.delivery.__file__).parent / "samples" / "angry.opus")
+    samples, rate = soundfile.read(Path(emotape.__file__).parent / "samples" / "angry.opus")
     soundfile.write(made / "speech.wav", samples, rate)
     return made
 

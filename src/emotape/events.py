@@ -24,6 +24,15 @@ class ModelLoaded:
 
 
 @dataclass(frozen=True)
+class PrecisionRefused:
+    """A planned arithmetic was not used: on built-in clips it strays from fp32 by `worst`, or names other labels."""
+
+    dtype: str
+    worst: float
+    same_labels: bool
+
+
+@dataclass(frozen=True)
 class Decoded:
     """A recording became a waveform."""
 
@@ -69,7 +78,7 @@ class Answered:
     seconds: float
 
 
-Event = ModelLoaded | Decoded | Admitted | Refusal | TapeRan | Answered
+Event = ModelLoaded | PrecisionRefused | Decoded | Admitted | Refusal | TapeRan | Answered
 
 
 class Observer(Protocol):

@@ -59,8 +59,8 @@ class Settings(BaseSettings):
         None, description="Language of texts: en or zh. Unset: zh in a Chinese locale, else en."
     )
     device: str = Field("auto", description="Where the network runs: auto, cpu, cuda or cuda:N.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Arithmetic of the network: auto, float32, bfloat16 or float16."
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
+        "auto", description="Arithmetic of the network: auto, float32, bfloat16, float16 or int8."
     )
     threads: int | None = Field(None, ge=1, description="Threads of the network on a CPU. Unset: the machine's cores.")
     queue_seconds: float | None = Field(

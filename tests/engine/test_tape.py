@@ -107,7 +107,7 @@ def test_attention_in_blocks_equals_attention_at_once(noise: Waveform, monkeypat
     runner = _runner("base_like")
     clip = Clip(noise.part(0, 40_000), frame_embeddings=True)
     (whole,) = runner.run([clip])
-    monkeypatch.setattr("emotape.model.attention._BIAS_VALUES", 2_000)
+    monkeypatch.setattr("emotape.model.attention._ROWS", 7)
     (blocks,) = runner.run([clip])
     _assert_same(blocks, whole)
 

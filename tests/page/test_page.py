@@ -34,9 +34,9 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sample(name: str) -> Path:
-    import emotape.delivery
+    import emotape
 
-    return Path(emotape.delivery.__file__).parent / "samples" / f"{name}.opus"
+    return Path(emotape.__file__).parent / "samples" / f"{name}.opus"
 
 
 def upload(visit: Visit, path: Path) -> None:

@@ -347,4 +347,4 @@ def _framework_words(language: Language) -> gr.I18n:
 
 
 def _samples() -> Path:
-    return Path(str(resources.files("emotape.delivery") / "samples"))
+    return Path(str(resources.files("emotape") / "samples"))

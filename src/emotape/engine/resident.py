@@ -6,11 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from emotape.engine.plan import Machine, Plan, look_at_machine, plan
+from emotape.engine.parity import compare
+from emotape.engine.plan import Arithmetic, Plan, look_at_machine, plan
 from emotape.engine.runner import TorchRunner
 from emotape.engine.scheduler import RunReport, Scheduler
 from emotape.errors import EngineFault
-from emotape.events import ModelLoaded, Observer, tell
+from emotape.events import ModelLoaded, Observer, PrecisionRefused, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
     from emotape.engine.runner import Clip
     from emotape.model.labels import Label
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 
 @dataclass(frozen=True)
 class EngineOptions:
     """What a user may decide instead of the plan; None and "auto" leave it to the plan.
 
-    `device` is "auto", "cpu" or a torch device such as "cuda:0"; `queue_seconds` is in seconds of audio.
+    `device` is "auto", "cpu" or a torch device such as "cuda:0"; `queue_seconds` is in seconds of audio. A reduced
+    `dtype` that is named is used as it is; "auto" takes one only if it agrees with fp32 on built-in clips.
     """
 
     device: str = "auto"
@@ -48,16 +50,17 @@ class Resident:
     def __init__(self, directory: Path, name: str, options: EngineOptions, observer: Observer) -> None:
         import torch
 
-        from emotape.model.weights import load
-
         started = time.perf_counter()
-        self.plan = make_plan(options)
+        self.plan = make_plan(options, directory)
         torch.set_num_threads(self.plan.compute_threads)
-        self.dtype = "float32" if options.dtype == "auto" else options.dtype
-        model = load(directory, getattr(torch, self.dtype))
-        self.labels: tuple[Label | None, ...] = model.labels
-        self.digest = model.digest
-        runners = [TorchRunner(model, device) for device in self.plan.devices]
+        loader = _Loader(directory, observer)
+        first = loader.runner(self.plan.devices[0], self.plan.arithmetic)
+        if options.dtype == "auto" and self.plan.arithmetic != "float32":
+            first = loader.agreeing(first)
+        runners = [first, *(loader.runner(device, first.arithmetic) for device in self.plan.devices[1:])]
+        self.dtype = first.arithmetic
+        self.labels: tuple[Label | None, ...] = loader.labels
+        self.digest = loader.digest
         for runner in runners:
             runner.warm_up()
         self._scheduler = Scheduler(
@@ -67,7 +70,7 @@ class Resident:
             observer=observer,
         )
         seconds = time.perf_counter() - started
-        tell(observer, ModelLoaded(name, self.digest, ",".join(self.plan.devices), self.dtype, seconds))
+        tell(observer, ModelLoaded(name, self.digest, self.devices, self.dtype, seconds))
 
     @property
     def devices(self) -> str:
@@ -88,16 +91,59 @@ class Resident:
         self._scheduler.close()
 
 
-def make_plan(options: EngineOptions) -> Plan:
-    """Plan for this machine, with what the user decided."""
-    made = plan(Machine(look_at_machine().cores, _accelerators(options.device)))
+class _Loader:
+    """Makes runners of one model directory in any arithmetic."""
+
+    def __init__(self, directory: Path, observer: Observer) -> None:
+        self._directory = directory
+        self._observer = observer
+        self.labels: tuple[Label | None, ...] = ()
+        self.digest = ""
+
+    def runner(self, device: str, arithmetic: Arithmetic) -> TorchRunner:
+        """Load the weights and lay them out for a processor, or move them to an accelerator."""
+        import torch
+
+        from emotape.model.weights import load
+
+        dtype = torch.bfloat16 if arithmetic == "int8" else getattr(torch, arithmetic)
+        model = load(self._directory, dtype)
+        self.labels, self.digest = model.labels, model.digest
+        return TorchRunner(model, device, arithmetic)
+
+    def agreeing(self, reduced: TorchRunner) -> TorchRunner:
+        """Return `reduced` if it agrees with fp32 on recorded speech, else fp32 on the same device."""
+        exact = self.runner("cpu", "float32")
+        verdict = compare(reduced, exact)
+        if verdict.agrees:
+            return reduced
+        tell(self._observer, PrecisionRefused(reduced.arithmetic, verdict.worst, verdict.same_labels))
+        return exact if reduced.device == "cpu" else self.runner(reduced.device, "float32")
+
+
+def make_plan(options: EngineOptions, directory: Path) -> Plan:
+    """Plan for this machine and the network in `directory`, with what the user decided. Raises ModelFault."""
+    from emotape.model.dims import read_dims
+    from emotape.model.weights import CONFIG
+
+    dims = read_dims(directory / CONFIG, classes=0)
+    machine = look_at_machine(bfloat16=_multiplies_bfloat16(), accelerators=_accelerators(options.device))
+    made = plan(machine, dims.parameters)
     return Plan(
         compute_threads=options.compute_threads or made.compute_threads,
         decode_threads=options.decode_threads or made.decode_threads,
         tape_tokens=options.tape_tokens or made.tape_tokens,
         queue_seconds=options.queue_seconds or made.queue_seconds,
         devices=made.devices,
+        arithmetic=made.arithmetic if options.dtype == "auto" else options.dtype,
     )
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for products in bf16, rather than emulating them."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001 - no public name
 
 
 def _accelerators(device: str) -> tuple[str, ...]:

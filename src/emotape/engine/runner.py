@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from emotape.audio.waveform import Waveform
+    from emotape.engine.plan import Arithmetic
     from emotape.model.dims import Dims
     from emotape.model.weights import LoadedModel
 
@@ -57,10 +58,18 @@ class Runner(Protocol):
 class TorchRunner:
     """The network in PyTorch on one device."""
 
-    def __init__(self, model: LoadedModel, device: str = "cpu") -> None:
+    def __init__(self, model: LoadedModel, device: str = "cpu", arithmetic: Arithmetic | None = None) -> None:
+        """Take over `model`: on the CPU an `arithmetic` lays its weights out anew, elsewhere they are moved.
+
+        Without an arithmetic the network runs as it is, in the dtype of its weights.
+        """
+        from emotape.model.packed import pack
+
         self.device = device
         self.dims = model.dims
-        self._encoder = model.encoder.to(device)
+        self.arithmetic: Arithmetic = arithmetic or "float32"
+        packing = arithmetic if device == "cpu" and arithmetic != "float16" else None
+        self._encoder = pack(model.encoder, packing) if packing else model.encoder.to(device)
 
     @property
     def dtype(self) -> torch.dtype:

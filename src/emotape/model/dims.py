@@ -71,6 +71,20 @@ class Dims:
         """Frames to either side that one positional convolution sees (9): the gap that keeps clips apart."""
         return self.position_kernel // 2
 
+    @property
+    def parameters(self) -> int:
+        """How many parameters the network has, its head left out."""
+        channels = [1, *(layer.channels for layer in self.convolutions)]
+        extractor = sum(
+            layer.channels * (layer.kernel * width + 2)
+            for width, layer in zip(channels, self.convolutions, strict=False)
+        )
+        features = channels[-1] * (2 + self.embed_dim) + self.embed_dim
+        position = self.embed_dim * (self.position_kernel * self.embed_dim // self.position_groups + 1)
+        block = self.embed_dim * (4 * self.embed_dim + 2 * self.mlp_dim + 9) + self.mlp_dim
+        tokens = self.extra_tokens * self.embed_dim + self.heads + 2 * self.embed_dim
+        return extractor + features + self.position_layers * position + self.blocks * block + tokens
+
     def frames(self, samples: int) -> int:
         """Return how many frames `samples` samples give; 0 when they are fewer than one field."""
         return 0 if samples < self.field else (samples - self.field) // self.stride + 1

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from emotape.model.dims import Dims
 
 _AUDIO: Final = "modality_encoders.AUDIO."
+_PRODUCT: Final = ".product.weight"
 _BLOCK_PLACES: Final = {
     "qkv": "attn.qkv",
     "proj": "attn.proj",
@@ -25,13 +26,30 @@ _BLOCK_PLACES: Final = {
 }
 
 
-def as_reference(name: str, values: Tensor) -> Tensor:
-    """Give the two parameters that the reference keeps with extra axes their shape there."""
+def as_reference(name: str, values: Tensor, dims: Dims) -> Tensor:
+    """Give a parameter of ours the shape and order of axes that it has in the reference."""
     if name == "extra_tokens":
         return values[None]
     if name == "alibi_scale":
         return values.view(1, 1, -1, 1, 1)
+    if name.endswith(_PRODUCT):
+        return values.view(len(values), _kernel(name, dims), -1).transpose(1, 2)
     return values
+
+
+def from_reference(name: str, values: Tensor) -> Tensor:
+    """Undo `as_reference`."""
+    if name == "extra_tokens":
+        return values[0]
+    if name == "alibi_scale":
+        return values.flatten()
+    if name.endswith(_PRODUCT):
+        return values.transpose(1, 2).flatten(1)
+    return values
+
+
+def _kernel(name: str, dims: Dims) -> int:
+    return dims.convolutions[int(name.split(".")[2])].kernel
 
 
 def reference_names(dims: Dims) -> dict[str, str]:
@@ -43,7 +61,7 @@ def _name_pairs(dims: Dims) -> Iterable[tuple[str, str]]:
     both = ("weight", "bias")
     for layer in range(len(dims.convolutions)):
         local = f"{_AUDIO}local_encoder.conv_layers.{layer}"
-        yield f"extractor.convolutions.{layer}.weight", f"{local}.0.weight"
+        yield f"extractor.convolutions.{layer}{_PRODUCT}", f"{local}.0.weight"
         yield from ((f"extractor.norms.{layer}.{part}", f"{local}.2.1.{part}") for part in both)
     yield from ((f"feature_norm.{part}", f"{_AUDIO}project_features.1.{part}") for part in both)
     yield from ((f"feature_proj.{part}", f"{_AUDIO}project_features.2.{part}") for part in both)

@@ -18,7 +18,7 @@ from emotape.errors import ModelFault
 from emotape.model.dims import Dims, read_dims
 from emotape.model.encoder import Encoder
 from emotape.model.labels import Label, label_of_token
-from emotape.model.names import as_reference, reference_names
+from emotape.model.names import as_reference, from_reference, reference_names
 from emotape.model.note import note, read_note
 
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ def load(directory: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
     digest = _noted_digest(directory) or _digest(directory, dims, labels, state)
     with torch.device("meta"):
         encoder = Encoder(dims)
-    encoder.load_state_dict({name: values.to(dtype) for name, values in state.items()}, assign=True)
+    names = reference_names(dims)
+    ours = {name: from_reference(name, state[names[name]]).to(dtype) for name in encoder.state_dict()}
+    encoder.load_state_dict(ours, assign=True)
     return LoadedModel(encoder.eval().requires_grad_(requires_grad=False), labels if dims.classes else (), digest)
 
 
@@ -106,11 +108,10 @@ def convert(source: Path, destination: Path) -> Conversion:
     for name in (CONFIG, TOKENS):
         if (source / name).is_file() and source.resolve() != destination.resolve():
             (destination / name).write_bytes((source / name).read_bytes())
-    names = reference_names(dims)
     weights = destination / SAFETENSORS
     partial = weights.with_suffix(".partial")
-    reference = {names[name]: as_reference(name, values).contiguous() for name, values in state.items()}
-    save_file(reference, partial, metadata={"format": "pt", "digest": digest})
+    whole = {name: values.contiguous() for name, values in state.items()}
+    save_file(whole, partial, metadata={"format": "pt", "digest": digest})
     partial.replace(weights)
     note(destination, digest=digest, bytes=weights.stat().st_size)
     return Conversion(digest, sum(values.numel() for values in state.values()), weights.stat().st_size)
@@ -159,7 +160,7 @@ def _noted_digest(directory: Path) -> str | None:
 
 
 def _checked_state(directory: Path, labels: tuple[Label | None, ...]) -> tuple[dict[str, Tensor], Dims]:
-    """Return what inference needs under the encoder's own names, with the dims it was checked against."""
+    """Return what inference needs, as the reference names it, with the dims it was checked against."""
     if not (directory / CONFIG).is_file():
         raise ModelFault("model_missing", path=directory)
     stored = _read_weights(directory)
@@ -234,7 +235,7 @@ def _bare_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _selected(directory: Path, stored: Mapping[str, Tensor], dims: Dims) -> dict[str, Tensor]:
-    """Pick what inference needs, renamed and checked; the rest (decoders, teachers) is left behind."""
+    """Pick what inference needs, and check it; the rest (decoders, teachers) is left behind."""
     with torch.device("meta"):
         wanted = Encoder(dims).state_dict()
     names = reference_names(dims)
@@ -242,8 +243,8 @@ def _selected(directory: Path, stored: Mapping[str, Tensor], dims: Dims) -> dict
     if missing:
         raise ModelFault("weights_incomplete", path=directory, count=len(missing), example=missing[0])
     for name, parameter in wanted.items():
-        _check_shape(directory, names[name], stored[names[name]], as_reference(name, parameter).shape)
-    return {name: stored[names[name]].reshape(parameter.shape) for name, parameter in wanted.items()}
+        _check_shape(directory, names[name], stored[names[name]], as_reference(name, parameter, dims).shape)
+    return {names[name]: stored[names[name]] for name in wanted}
 
 
 def _check_shape(directory: Path, name: str, values: Tensor, wanted: torch.Size) -> None:

@@ -1,0 +1,90 @@
+"""The same network with its linear layers laid out for a processor: once at loading instead of at every call.
+
+Three ways, chosen by `pack`: fp32 and bf16 in oneDNN's blocked layout, and int8, where weights have one scale for each
+output and activations one for each call. Everything else of the network stays as it is. The operators are those that
+torch's own compiler emits for processors; they have no public names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from emotape.model.encoder import Encoder, GeluLinear
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ONEDNN: Any = torch.ops.mkldnn
+
+_MIDDLE = torch.tensor(128.5)
+_SMALL = 64  # inputs; a layer this narrow (the first convolution) gains nothing from int8 and loses accuracy
+
+
+def pack(encoder: Encoder, arithmetic: str) -> Encoder:
+    """Replace every linear layer of `encoder` but its head, and return it. The encoder must be on the CPU.
+
+    `arithmetic` is the encoder's own dtype, "float32" or "bfloat16", or it is "int8": then the encoder should be in
+    bfloat16, in which the activations go from layer to layer.
+    """
+    for parent in list(encoder.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.Linear) and layer is not encoder.head:
+                setattr(parent, name, _packed(layer, arithmetic))
+    return encoder
+
+
+def _packed(layer: nn.Linear, arithmetic: str) -> nn.Module:
+    if arithmetic == "int8" and layer.in_features > _SMALL:
+        return Int8Linear(layer)
+    return PackedLinear(layer)
+
+
+class PackedLinear(nn.Module):
+    """A linear layer, with GELU if the original had it, on weights in the layout of the processor's own kernels."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self._activation = "gelu" if isinstance(layer, GeluLinear) else "none"
+        self._weight: Tensor = _ONEDNN._reorder_linear_weight(layer.weight.detach().contiguous(), None)
+        self._bias = _bias(layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [rows, in] to [rows, out]."""
+        y: Tensor = _ONEDNN._linear_pointwise(x, self._weight, self._bias, self._activation, [], "none")
+        return y
+
+
+class Int8Linear(nn.Module):
+    """A linear layer in int8, with GELU if the original had it; sums are in int32, and come out in x's dtype."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self._activation = "gelu" if isinstance(layer, GeluLinear) else "none"
+        weight = layer.weight.detach().float()
+        self._scales = weight.abs().amax(1).clamp_min(1e-12) / 127
+        quantized = (weight / self._scales[:, None]).round_().to(torch.int8)
+        self._weight: Tensor = torch.ops.onednn.qlinear_prepack(quantized, None)
+        self._zeros = torch.zeros(len(weight), dtype=torch.int32)
+        bias = _bias(layer)
+        self._bias = None if bias is None else bias.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [rows, in] to [rows, out]."""
+        lowest, highest = torch.aminmax(x)
+        scale = max(float(highest), -float(lowest), 1e-12) / 127
+        # Unsigned with its zero at 128, which is what the processor's dot products take on the left. Half is added
+        # because the conversion cuts; 127 scales either way stay within 1 to 255, so nothing needs clamping.
+        quantized = torch.add(_MIDDLE, x.float(), alpha=1 / scale).to(torch.uint8)
+        y: Tensor = torch.ops.onednn.qlinear_pointwise(
+            quantized, scale, 128, self._weight, self._scales, self._zeros, self._bias, 1.0, 0, x.dtype,
+            self._activation, [], "none",
+        )  # fmt: skip
+        return y
+
+
+def _bias(layer: nn.Linear) -> Tensor | None:
+    bias: Tensor | None = layer.bias  # torch's types say that it is always there
+    return None if bias is None else bias.detach()
