@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _ONEDNN: Any = torch.ops.mkldnn
 
 _MIDDLE = torch.tensor(128.5)
+_ROWS = 128
 _SMALL = 64  # inputs; a layer this narrow (the first convolution) gains nothing from int8 and loses accuracy
 
 
@@ -33,6 +34,9 @@ def pack(encoder: Encoder, arithmetic: str) -> Encoder:
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.Linear) and layer is not encoder.head:
                 setattr(parent, name, _packed(layer, arithmetic))
+    for kept in encoder.parameters():
+        # What is left is small. A copy lets go of the file, whose pages would otherwise stay in memory beside ours.
+        kept.data = kept.data.clone()
     return encoder
 
 
@@ -63,11 +67,9 @@ class Int8Linear(nn.Module):
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self._activation = "gelu" if isinstance(layer, GeluLinear) else "none"
-        weight = layer.weight.detach().float()
-        self._scales = weight.abs().amax(1).clamp_min(1e-12) / 127
-        quantized = (weight / self._scales[:, None]).round_().to(torch.int8)
+        quantized, self._scales = _quantized(layer.weight.detach())
         self._weight: Tensor = torch.ops.onednn.qlinear_prepack(quantized, None)
-        self._zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self._zeros = torch.zeros(len(quantized), dtype=torch.int32)
         bias = _bias(layer)
         self._bias = None if bias is None else bias.float()
 
@@ -85,6 +87,18 @@ class Int8Linear(nn.Module):
         return y
 
 
+def _quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a weight [out, in] in int8 and the scale of each output, some rows at a time to keep the memory whole."""
+    quantized = torch.empty(weight.shape, dtype=torch.int8)
+    scales = torch.empty(len(weight))
+    for start in range(0, len(weight), _ROWS):
+        rows = slice(start, start + _ROWS)
+        exact = weight[rows].float()
+        scales[rows] = exact.abs().amax(1).clamp_min(1e-12) / 127
+        quantized[rows] = (exact / scales[rows, None]).round_().to(torch.int8)
+    return quantized, scales
+
+
 def _bias(layer: nn.Linear) -> Tensor | None:
     bias: Tensor | None = layer.bias  # torch's types say that it is always there
-    return None if bias is None else bias.detach()
+    return None if bias is None else bias.detach().clone()
