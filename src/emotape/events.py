@@ -70,6 +70,14 @@ class TapeRan:
 
 
 @dataclass(frozen=True)
+class MemoryShort:
+    """A device had no room for a tape: its clips are tried in smaller ones, and from now on tapes are no longer."""
+
+    device: str
+    tape_tokens: int
+
+
+@dataclass(frozen=True)
 class Answered:
     """A request got its one answer after `seconds`, of which `queued_seconds` were waiting."""
 
@@ -78,7 +86,7 @@ class Answered:
     seconds: float
 
 
-Event = ModelLoaded | PrecisionRefused | Decoded | Admitted | Refusal | TapeRan | Answered
+Event = ModelLoaded | PrecisionRefused | Decoded | Admitted | Refusal | TapeRan | MemoryShort | Answered
 
 
 class Observer(Protocol):

@@ -16,7 +16,7 @@ from emotape.audio.waveform import SAMPLE_RATE, Waveform
 from emotape.engine.runner import Clip, ClipScores, FakeRunner
 from emotape.engine.scheduler import RunReport, Scheduler
 from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded
-from emotape.events import Answered, Event, Refusal, TapeRan
+from emotape.events import Answered, Event, MemoryShort, Refusal, TapeRan
 from tests.engine.test_tape import OFFICIAL
 
 if TYPE_CHECKING:
@@ -206,3 +206,68 @@ def test_many_threads_at_once() -> None:
 
         for mean, future in callers.map(call, range(300)):
             assert mean_of(future.result(timeout=60)) == np.float32(mean)
+
+
+class CrampedRunner(FakeRunner):
+    """A device with room for so many samples on a tape."""
+
+    device = "cramped"
+
+    def __init__(self, room: float) -> None:
+        super().__init__(OFFICIAL)
+        self.room = room * SAMPLE_RATE
+
+    def run(self, clips: Sequence[Clip]) -> list[ClipScores]:
+        if sum(len(clip.waveform) for clip in clips) > self.room:
+            raise MemoryError("injected: no room")
+        return super().run(clips)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.sampled_from([0.1, 0.4, 0.9, 2.5]), min_size=1, max_size=20), st.booleans())
+def test_out_of_memory_loses_no_request(lengths: list[float], has_fallback: bool) -> None:
+    """Tapes are split and stay shorter; what fits nowhere runs on the fallback, or has its one typed error."""
+    runner, fallback = CrampedRunner(room=1.0), FakeRunner(OFFICIAL)
+    events: list[Event] = []
+    made = Scheduler(
+        [runner],
+        tape_tokens=1_600,
+        queue_seconds=1e6,
+        observer=events.append,
+        fallback=(lambda: fallback) if has_fallback else None,
+    )
+    futures = [made.submit([clip(index / 32, seconds)]) for index, seconds in enumerate(lengths)]
+    for index, (seconds, future) in enumerate(zip(lengths, futures, strict=True)):
+        if seconds > 1.0 and not has_fallback:
+            assert isinstance(future.exception(timeout=60), EngineFault)
+        else:
+            assert mean_of(future.result(timeout=60)) == np.float32(index / 32)
+    made.close()
+    assert len(fallback.ran) == (sum(seconds > 1.0 for seconds in lengths) if has_fallback else 0)
+    shorter = [event.tape_tokens for event in events if isinstance(event, MemoryShort)]
+    assert shorter == sorted(shorter, reverse=True)
+    assert bool(shorter) >= any(seconds > 1.0 for seconds in lengths)
+
+
+def test_after_memory_ran_out_tapes_stay_short() -> None:
+    """The second round of the same clips does not run into the same wall."""
+    runner = CrampedRunner(room=1.0)
+    with scheduler(runner, tape_tokens=1_600) as (made, events):
+        counts = []
+        for _ in range(2):
+            made.submit([clip(0.5, seconds=0.3) for _ in range(12)]).result(timeout=60)
+            counts.append(sum(isinstance(event, MemoryShort) for event in events))
+    assert counts[0] > 0
+    assert counts[1] == counts[0]
+
+
+def test_a_fallback_that_cannot_be_made_leaves_the_first_error() -> None:
+    """No weights, no memory: the caller hears what went wrong first."""
+
+    def impossible() -> FakeRunner:
+        raise OSError("the weights are gone")
+
+    made = Scheduler([CrampedRunner(room=1.0)], tape_tokens=1_600, queue_seconds=1e6, fallback=impossible)
+    with pytest.raises(EngineFault, match="no room"):
+        made.submit([clip(0.5, seconds=2.0)]).result(timeout=60)
+    made.close()

@@ -68,6 +68,7 @@ class Resident:
             tape_tokens=self.plan.tape_tokens,
             queue_seconds=self.plan.queue_seconds,
             observer=observer,
+            fallback=None if self.devices == "cpu" else lambda: loader.runner("cpu", "float32"),
         )
         seconds = time.perf_counter() - started
         tell(observer, ModelLoaded(name, self.digest, self.devices, self.dtype, seconds))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from emotape.audio.waveform import SAMPLE_RATE
 from emotape.engine.tape import choose
 from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded
-from emotape.events import Admitted, Answered, Observer, Refusal, TapeRan, silent, tell
+from emotape.events import Admitted, Answered, MemoryShort, Observer, Refusal, TapeRan, silent, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,13 +74,18 @@ class Scheduler:
         queue_seconds: float,
         clock: Clock = time.monotonic,
         observer: Observer = silent,
+        fallback: Callable[[], Runner] | None = None,
     ) -> None:
+        """`fallback` makes a runner with more memory for clips that fit on none of `runners`, if one is ever needed."""
         self._runners = tuple(runners)
         self._dims = runners[0].dims
         self._tape_tokens = tape_tokens
         self._queue_seconds = queue_seconds
         self._clock = clock
         self._observer = observer
+        self._fallback = fallback
+        self._fallback_runner: Runner | None = None
+        self._fallback_lock = threading.Lock()
         self._changed = threading.Condition()
         self._waiting: deque[_Request] = deque()
         self._waiting_samples = 0
@@ -183,8 +188,10 @@ class Scheduler:
         return pieces
 
     def _tokens(self, request: _Request) -> list[int]:
-        rest = request.clips[request.next_clip :]
-        return [self._dims.frames(len(clip.waveform)) + self._dims.extra_tokens for clip in rest]
+        return [self._clip_tokens(clip) for clip in request.clips[request.next_clip :]]
+
+    def _clip_tokens(self, clip: Clip) -> int:
+        return self._dims.frames(len(clip.waveform)) + self._dims.extra_tokens
 
     def _drop_late_and_gone(self) -> list[_Request]:
         """Take those off the queue whose caller left or whose deadline passed; return the latter."""
@@ -204,16 +211,11 @@ class Scheduler:
         self._waiting_samples -= request.waiting_samples()
 
     def _run(self, runner: Runner, pieces: list[_Piece]) -> None:
-        """Run a tape; if it fails, run its clips one by one, so that only the bad one's request fails."""
         started = self._clock()
         try:
             answers = runner.run([request.clips[index] for request, index in pieces])
         except BaseException as error:  # noqa: BLE001 - whatever happens, every request gets an answer
-            if len(pieces) > 1:
-                for piece in pieces:
-                    self._run(runner, [piece])
-            else:
-                self._fail(pieces[0][0], _as_fault(error))
+            self._recover(runner, pieces, error)
             return
         self._note_run(runner, pieces, self._clock() - started)
         for (request, index), scores in zip(pieces, answers, strict=True):
@@ -221,10 +223,42 @@ class Scheduler:
             if len(request.answers) == len(request.clips):
                 self._answer(request)
 
+    def _recover(self, runner: Runner, pieces: list[_Piece], error: BaseException) -> None:
+        """Try the clips of a failed tape in two halves, until only the clip that is to blame is left.
+
+        If memory ran out, tapes stay shorter from now on, and a clip that does not fit alone runs on the fallback.
+        """
+        short = _out_of_memory(error)
+        if short:
+            self._shorten(runner, pieces)
+        if len(pieces) > 1:
+            middle = len(pieces) // 2
+            self._run(runner, pieces[:middle])
+            self._run(runner, pieces[middle:])
+        elif short and self._fallback is not None and runner is not self._fallback_runner:
+            self._run_on_fallback(self._fallback, pieces, error)
+        else:
+            self._fail(pieces[0][0], _as_fault(error))
+
+    def _shorten(self, runner: Runner, pieces: Sequence[_Piece]) -> None:
+        tokens = sum(self._clip_tokens(request.clips[index]) for request, index in pieces)
+        with self._changed:
+            self._tape_tokens = max(1, min(self._tape_tokens, tokens // 2))
+        tell(self._observer, MemoryShort(runner.device, self._tape_tokens))
+
+    def _run_on_fallback(self, fallback: Callable[[], Runner], pieces: list[_Piece], error: BaseException) -> None:
+        with self._fallback_lock:
+            try:
+                self._fallback_runner = self._fallback_runner or fallback()
+            except BaseException:  # noqa: BLE001 - then the first error is the one to tell
+                self._fail(pieces[0][0], _as_fault(error))
+                return
+            self._run(self._fallback_runner, pieces)
+
     def _note_run(self, runner: Runner, pieces: Sequence[_Piece], seconds: float) -> None:
         waveforms = [request.clips[index].waveform for request, index in pieces]
         audio_seconds = sum(waveform.seconds for waveform in waveforms)
-        tokens = sum(self._dims.frames(len(waveform)) + self._dims.extra_tokens for waveform in waveforms)
+        tokens = sum(self._clip_tokens(request.clips[index]) for request, index in pieces)
         self._pace = seconds / audio_seconds
         tell(self._observer, TapeRan(len(pieces), tokens, audio_seconds, seconds, runner.device))
 
@@ -251,6 +285,12 @@ def _once(answer: Callable[[], None]) -> bool:
     except InvalidStateError:
         return False
     return True
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no room. torch has an error of its own for accelerators only."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def _as_fault(error: BaseException) -> EmotapeError:
