@@ -49,6 +49,8 @@ def test_one_window_is_exactly_what_the_network_says(recognizer: Recognizer, spe
     assert alone.logits is not None
     powers = np.exp(alone.logits - alone.logits.max())
     np.testing.assert_allclose(list(prediction.scores.values()), powers / powers.sum(), rtol=1e-5, atol=1e-7)
+    assert prediction.embedding is not None
+    assert alone.frame_embeddings is not None
     np.testing.assert_allclose(prediction.embedding, alone.frame_embeddings, rtol=1e-4, atol=1e-5)
     assert prediction.frames is not None
     assert prediction.frames.shape == (model.dims.frames(len(speech)), 9)

@@ -1,4 +1,4 @@
-"""The `emotape` command: `recognize`, `evaluate`, `models`, `serve`, `settings`."""
+"""The `emotape` command: `recognize`, `evaluate`, `models`, `serve`, `settings`, `bench`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from emotape.delivery.cli import evaluate, models, recognize, serve, settings
+from emotape.delivery.cli import bench, evaluate, models, recognize, serve, settings
 from emotape.delivery.cli.errors import exit_code_of, reader_left, report, unforeseen
 from emotape.delivery.cli.language import language_of
 from emotape.errors import EmotapeError
@@ -75,6 +75,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("settings")(settings.show)
 app.add_typer(models.app, name="models")
 app.command("serve")(serve.serve)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:
