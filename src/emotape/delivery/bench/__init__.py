@@ -1,0 +1,1 @@
+"""Benchmarks: each sets emotape beside something else in one run, turn by turn, on the machine at hand."""
