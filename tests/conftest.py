@@ -11,10 +11,20 @@ import pytest
 from emotape.audio.waveform import Waveform
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 GOLDEN = Path(__file__).parent / "golden"
 AUDIO = Path(__file__).parent / "data" / "audio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what a run remembers out of the user's own cache, and the user's out of the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import torch
 
 from emotape import EngineOptions, Recognizer, RecognizerOptions
 from emotape.engine import resident
-from emotape.engine.parity import BOUND, Verdict, compare
+from emotape.engine.parity import BOUND, Verdict, compare, recall, remember
 from emotape.engine.plan import Machine, plan
 from emotape.engine.runner import ClipScores, TorchRunner
 from emotape.events import Event, PrecisionRefused
@@ -20,6 +20,7 @@ from tests.conftest import AUDIO, GOLDEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from emotape.engine.runner import Clip
     from emotape.model.dims import Dims
@@ -80,6 +81,8 @@ def test_auto_falls_back_to_fp32_and_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("emotape.engine.plan._LARGE", 0)
     monkeypatch.setattr(resident, "compare", lambda reduced, exact: Verdict(0.2, same_labels=False))
     monkeypatch.setattr(resident, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(resident, "recall", lambda notes, key: None)
+    monkeypatch.setattr(resident, "remember", lambda notes, key, verdict: None)
     events: list[Event] = []
     with Recognizer(observer=events.append) as recognizer:
         assert recognizer.recognize(AUDIO / "thorsten_neutral.wav").provenance.dtype == "float32"
@@ -87,6 +90,38 @@ def test_auto_falls_back_to_fp32_and_says_so(monkeypatch: pytest.MonkeyPatch) ->
     forced = RecognizerOptions(engine=EngineOptions(dtype="bfloat16"))
     with Recognizer(options=forced) as recognizer:
         assert recognizer.recognize(AUDIO / "thorsten_neutral.wav").provenance.dtype == "bfloat16"
+
+
+def test_a_verdict_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second start judges nothing; other weights are judged anew."""
+    monkeypatch.setattr("emotape.engine.plan._LARGE", 0)
+    monkeypatch.setattr(resident, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(resident, "__version__", "a version that judged nothing yet")
+    judged = []
+
+    def counted(reduced: TorchRunner, exact: TorchRunner) -> Verdict:
+        judged.append(reduced)
+        return compare(reduced, exact)
+
+    monkeypatch.setattr(resident, "compare", counted)
+    for path, count in ((bundled_model().path, 1), (bundled_model().path, 1), (GOLDEN / "large_like", 2)):
+        Recognizer(path).open().close()
+        assert len(judged) == count
+
+
+def test_damaged_or_unwritable_notes_cost_only_a_new_judgement(tmp_path: Path) -> None:
+    """Notes are a convenience: nothing depends on them."""
+    notes = tmp_path / "folder" / "parity.json"
+    verdict = Verdict(0.01, same_labels=True)
+    assert recall(notes, "key") is None
+    remember(notes, "key", verdict)
+    remember(notes, "other", verdict)
+    assert recall(notes, "key") == recall(notes, "other") == verdict
+    for damage in ("", "[]", '{"key": 3}', '{"key": {"worst": 1}}'):
+        notes.write_text(damage)
+        assert recall(notes, "key") is None
+        remember(notes, "key", verdict)
+    remember(tmp_path / "folder" / "parity.json" / "below a file", "key", verdict)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])

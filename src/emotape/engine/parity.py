@@ -1,8 +1,14 @@
-"""Does a faster arithmetic still say what fp32 says? Judged on recorded speech before it is used."""
+"""Does a faster arithmetic still say what fp32 says? Judged on recorded speech before it is used.
+
+A verdict holds for weights, arithmetic, processor and software; it is remembered for them, so that only the first start
+pays for it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +20,8 @@ from emotape.engine.result import softmax
 from emotape.engine.runner import Clip
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from emotape.engine.runner import ClipScores, Runner
 
 BOUND: Final = 0.03  # of a probability; of an embedding's length where there are no probabilities
@@ -41,6 +49,29 @@ def compare(reduced: Runner, exact: Runner) -> Verdict:
         worst=max(_difference(found, wanted) for found, wanted in pairs),
         same_labels=all(_same_label(found, wanted) for found, wanted in pairs),
     )
+
+
+def recall(notes: Path, key: str) -> Verdict | None:
+    """Return the verdict that was remembered for `key`, or None."""
+    try:
+        return Verdict(**json.loads(notes.read_text(encoding="utf-8"))[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # never judged, or the notes are damaged: it is judged anew
+
+
+def remember(notes: Path, key: str, verdict: Verdict) -> None:
+    """Remember a verdict. Where nothing can be written, the next start judges again."""
+    try:
+        known = json.loads(notes.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    partial = notes.with_name(f"{notes.name}.{os.getpid()}")
+    try:
+        notes.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({**known, key: asdict(verdict)}, indent=1) + "\n", encoding="utf-8")
+        partial.replace(notes)
+    except (OSError, TypeError):
+        return
 
 
 def _recordings() -> list[Clip]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from emotape.engine.parity import compare
+import platformdirs
+
+from emotape.engine.parity import Verdict, compare, recall, remember
 from emotape.engine.plan import Arithmetic, Plan, look_at_machine, plan
 from emotape.engine.runner import TorchRunner
 from emotape.engine.scheduler import RunReport, Scheduler
 from emotape.errors import EngineFault
 from emotape.events import ModelLoaded, Observer, PrecisionRefused, tell
+from emotape.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,6 +102,7 @@ class _Loader:
     def __init__(self, directory: Path, observer: Observer) -> None:
         self._directory = directory
         self._observer = observer
+        self._notes = platformdirs.user_cache_path("emotape", appauthor=False) / "parity.json"
         self.labels: tuple[Label | None, ...] = ()
         self.digest = ""
 
@@ -114,12 +119,19 @@ class _Loader:
 
     def agreeing(self, reduced: TorchRunner) -> TorchRunner:
         """Return `reduced` if it agrees with fp32 on recorded speech, else fp32 on the same device."""
-        exact = self.runner("cpu", "float32")
-        verdict = compare(reduced, exact)
+        verdict = self._verdict(reduced)
         if verdict.agrees:
             return reduced
         tell(self._observer, PrecisionRefused(reduced.arithmetic, verdict.worst, verdict.same_labels))
-        return exact if reduced.device == "cpu" else self.runner(reduced.device, "float32")
+        return self.runner(reduced.device, "float32")
+
+    def _verdict(self, reduced: TorchRunner) -> Verdict:
+        key = f"{self.digest} {reduced.arithmetic} {reduced.device} {_processor()} emotape {__version__}"
+        verdict = recall(self._notes, key)
+        if verdict is None:
+            verdict = compare(reduced, self.runner("cpu", "float32"))
+            remember(self._notes, key, verdict)
+        return verdict
 
 
 def make_plan(options: EngineOptions, directory: Path) -> Plan:
@@ -138,6 +150,13 @@ def make_plan(options: EngineOptions, directory: Path) -> Plan:
         devices=made.devices,
         arithmetic=made.arithmetic if options.dtype == "auto" else options.dtype,
     )
+
+
+def _processor() -> str:
+    """Name what decides how a processor rounds: its instructions and the software that uses them."""
+    import torch
+
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
 
 
 def _multiplies_bfloat16() -> bool:
