@@ -141,6 +141,26 @@ def throughput(
     _report(lambda: benchmark.measure(asked, _tell), output)
 
 
+@app.command()
+def parity(
+    context: typer.Context,
+    manifest: Annotated[Path, typer.Argument(help="CSV with the columns file and label; paths relative to it.")],
+    dtype: DtypesOption = "bfloat16,int8",
+    threads: ThreadsOption = None,
+    random: RandomOption = None,
+    model: ModelOption = None,
+    models_folder: ModelsFolderOption = None,
+    language: LanguageOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Count on how many labelled recordings a faster arithmetic says what fp32 says."""
+    from emotape.delivery.bench import parity as benchmark
+
+    choice = _choice(context, model, models_folder, random, language)
+    asked = benchmark.ParityOptions(manifest, choice, arithmetics(dtype), threads)
+    _report(lambda: benchmark.measure(asked, _tell), output)
+
+
 def names(option: str, value: str) -> tuple[str, ...]:
     """Return the parts of a list. Raises BadRequest `bench_list` for an empty one."""
     found = tuple(part.strip() for part in value.split(",") if part.strip())
