@@ -95,7 +95,7 @@ def test_a_layer_s_own_bias_and_gelu_are_kept() -> None:
     layer = GeluLinear(96, 32)
     x = torch.randn(5, 96)
     with torch.inference_mode():
-        torch.testing.assert_close(PackedLinear(layer)(x), layer(x), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(PackedLinear(layer, torch.float32)(x), layer(x), rtol=1e-5, atol=1e-6)
 
 
 def test_the_count_of_parameters_is_right(dims: Dims) -> None:

@@ -13,7 +13,7 @@ from emotape.engine.parity import Verdict, compare, recall, remember
 from emotape.engine.plan import Arithmetic, Plan, look_at_machine, plan
 from emotape.engine.runner import TorchRunner
 from emotape.engine.scheduler import RunReport, Scheduler
-from emotape.errors import EngineFault
+from emotape.errors import BadRequest, EngineFault
 from emotape.events import ModelLoaded, Observer, PrecisionRefused, tell
 from emotape.version import __version__
 
@@ -112,10 +112,16 @@ class _Loader:
 
         from emotape.model.weights import load
 
-        dtype = torch.bfloat16 if arithmetic == "int8" else getattr(torch, arithmetic)
-        model = load(self._directory, dtype)
+        packs = device == "cpu" and arithmetic != "float16"  # packing converts by itself, layer by layer
+        model = load(self._directory, None if packs else getattr(torch, arithmetic))
         self.labels, self.digest = model.labels, model.digest
         return TorchRunner(model, device, arithmetic)
+
+    def exact(self) -> TorchRunner:
+        """Load the weights as the measure for others: in fp32, and as they lie in the file if they are."""
+        from emotape.model.weights import load
+
+        return TorchRunner(load(self._directory))
 
     def agreeing(self, reduced: TorchRunner) -> TorchRunner:
         """Return `reduced` if it agrees with fp32 on recorded speech, else fp32 on the same device."""
@@ -129,19 +135,24 @@ class _Loader:
         key = f"{self.digest} {reduced.arithmetic} {reduced.device} {_processor()} emotape {__version__}"
         verdict = recall(self._notes, key)
         if verdict is None:
-            verdict = compare(reduced, self.runner("cpu", "float32"))
+            verdict = compare(reduced, self.exact())
             remember(self._notes, key, verdict)
         return verdict
 
 
 def make_plan(options: EngineOptions, directory: Path) -> Plan:
-    """Plan for this machine and the network in `directory`, with what the user decided. Raises ModelFault."""
+    """Plan for this machine and the network in `directory`, with what the user decided.
+
+    Raises ModelFault, EngineFault `device_unavailable`, and BadRequest for an arithmetic that the device does not have.
+    """
     from emotape.model.dims import read_dims
     from emotape.model.weights import CONFIG
 
     dims = read_dims(directory / CONFIG, classes=0)
     machine = look_at_machine(bfloat16=_multiplies_bfloat16(), accelerators=_accelerators(options.device))
     made = plan(machine, dims.parameters)
+    if options.dtype == "int8" and made.devices != ("cpu",):
+        raise BadRequest("int8_needs_processor", device=made.devices[0])
     return Plan(
         compute_threads=options.compute_threads or made.compute_threads,
         decode_threads=options.decode_threads or made.decode_threads,

@@ -27,33 +27,36 @@ _SMALL = 64  # inputs; a layer this narrow (the first convolution) gains nothing
 def pack(encoder: Encoder, arithmetic: str) -> Encoder:
     """Replace every linear layer of `encoder` but its head, and return it. The encoder must be on the CPU.
 
-    `arithmetic` is the encoder's own dtype, "float32" or "bfloat16", or it is "int8": then the encoder should be in
-    bfloat16, in which the activations go from layer to layer.
+    `arithmetic` is "float32", "bfloat16" or "int8"; with int8 the activations go from layer to layer in bfloat16. The
+    encoder may come in any dtype: layers are converted one by one, so that no second copy of all weights is ever made.
+    The head is kept in fp32.
     """
+    dtype = torch.float32 if arithmetic == "float32" else torch.bfloat16
     for parent in list(encoder.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.Linear) and layer is not encoder.head:
-                setattr(parent, name, _packed(layer, arithmetic))
-    for kept in encoder.parameters():
+                setattr(parent, name, _packed(layer, arithmetic, dtype))
+    for name, kept in encoder.named_parameters():
         # What is left is small. A copy lets go of the file, whose pages would otherwise stay in memory beside ours.
-        kept.data = kept.data.clone()
+        kept.data = kept.data.to(torch.float32 if name.startswith("head.") else dtype, copy=True)
     return encoder
 
 
-def _packed(layer: nn.Linear, arithmetic: str) -> nn.Module:
+def _packed(layer: nn.Linear, arithmetic: str, dtype: torch.dtype) -> nn.Module:
     if arithmetic == "int8" and layer.in_features > _SMALL:
         return Int8Linear(layer)
-    return PackedLinear(layer)
+    return PackedLinear(layer, dtype)
 
 
 class PackedLinear(nn.Module):
     """A linear layer, with GELU if the original had it, on weights in the layout of the processor's own kernels."""
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()
         self._activation = "gelu" if isinstance(layer, GeluLinear) else "none"
-        self._weight: Tensor = _ONEDNN._reorder_linear_weight(layer.weight.detach().contiguous(), None)
-        self._bias = _bias(layer)
+        weight = layer.weight.detach().to(dtype).contiguous()
+        self._weight: Tensor = _ONEDNN._reorder_linear_weight(weight, None)
+        self._bias = _bias(layer, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [rows, in] to [rows, out]."""
@@ -70,8 +73,7 @@ class Int8Linear(nn.Module):
         quantized, self._scales = _quantized(layer.weight.detach())
         self._weight: Tensor = torch.ops.onednn.qlinear_prepack(quantized, None)
         self._zeros = torch.zeros(len(quantized), dtype=torch.int32)
-        bias = _bias(layer)
-        self._bias = None if bias is None else bias.float()
+        self._bias = _bias(layer, torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [rows, in] to [rows, out]."""
@@ -99,6 +101,6 @@ def _quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
     return quantized, scales
 
 
-def _bias(layer: nn.Linear) -> Tensor | None:
+def _bias(layer: nn.Linear, dtype: torch.dtype) -> Tensor | None:
     bias: Tensor | None = layer.bias  # torch's types say that it is always there
-    return None if bias is None else bias.detach().clone()
+    return None if bias is None else bias.detach().to(dtype, copy=True)

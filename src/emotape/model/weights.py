@@ -77,8 +77,8 @@ class Verification:
         return not self.problems
 
 
-def load(directory: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """Load a model directory for inference, in `dtype`, on the CPU.
+def load(directory: Path, dtype: torch.dtype | None = torch.float32) -> LoadedModel:
+    """Load a model directory for inference, in `dtype` or (None) that of its weights, on the CPU.
 
     Safetensors are memory-mapped: in their own dtype nothing is copied. Raises ModelFault for a directory that is
     missing, truncated, mismatched or hostile.
@@ -89,7 +89,9 @@ def load(directory: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
     with torch.device("meta"):
         encoder = Encoder(dims)
     names = reference_names(dims)
-    ours = {name: from_reference(name, state[names[name]]).to(dtype) for name in encoder.state_dict()}
+    ours = {name: from_reference(name, state[names[name]]) for name in encoder.state_dict()}
+    if dtype is not None:
+        ours = {name: values.to(dtype) for name, values in ours.items()}
     encoder.load_state_dict(ours, assign=True)
     return LoadedModel(encoder.eval().requires_grad_(requires_grad=False), labels if dims.classes else (), digest)
 
