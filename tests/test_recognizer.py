@@ -6,17 +6,19 @@ import asyncio
 import itertools
 import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from emotape import EngineOptions, Recognizer, RecognizerOptions, Waveform, decode
+from emotape.audio.speech import speech_probabilities
 from emotape.audio.waveform import SAMPLE_RATE
 from emotape.audio.window import WindowOptions
 from emotape.engine.runner import Clip, TorchRunner
 from emotape.errors import BadAudio, BadRequest, Cancelled, EngineFault, Expired, ModelFault, Overloaded
 from emotape.events import Answered, Event, ModelLoaded
+from emotape.model.encoder import Encoder
 from emotape.model.weights import load
 from tests.conftest import AUDIO, GOLDEN
 
@@ -305,3 +307,27 @@ def test_an_interrupted_wait_withdraws_the_request(
         with pytest.raises(Cancelled):
             waiting.result(timeout=60)
         stuck.go_on.set()
+
+
+def test_threads_of_decoding_do_not_compete_with_the_network(speech: Waveform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What listens for speech calculates in its own thread; the network has the threads that the plan gave it."""
+    import torch
+
+    seen: dict[str, set[int]] = {"decode": set(), "network": set()}
+    run = Encoder.forward
+
+    def listened(waveform: Waveform) -> object:
+        seen["decode"].add(torch.get_num_threads())
+        return speech_probabilities(waveform)
+
+    def ran(*arguments: Any) -> object:
+        seen["network"].add(torch.get_num_threads())
+        return run(*arguments)
+
+    monkeypatch.setattr("emotape.recognizer.speech_probabilities", listened)
+    monkeypatch.setattr(Encoder, "forward", ran)
+    options = RecognizerOptions(engine=EngineOptions(compute_threads=3, decode_threads=2))
+    with Recognizer(options=options) as recognizer:
+        for future in [recognizer.submit(speech, granularity="segment") for _ in range(8)]:
+            future.result(timeout=60)
+    assert seen == {"decode": {1}, "network": {3}}

@@ -26,7 +26,7 @@ class Pipeline:
 
     def __init__(self, resident: Resident, pending: int) -> None:
         self.resident = resident
-        self._decoders = ThreadPoolExecutor(resident.plan.decode_threads, "emotape-decode")
+        self._decoders = ThreadPoolExecutor(resident.plan.decode_threads, "emotape-decode", _calculate_alone)
         self._finisher = ThreadPoolExecutor(1, "emotape-finish")
         self._places = BoundedSemaphore(pending)
 
@@ -58,6 +58,13 @@ class Pipeline:
         self._decoders.shutdown()
         self.resident.close()
         self._finisher.shutdown()
+
+
+def _calculate_alone() -> None:
+    """Keep torch in a decoding thread to that thread: the cores' teams belong to the network."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _guarded(answer: Future[Answer], work: Callable[[], None]) -> None:

@@ -52,12 +52,9 @@ class Resident:
     """
 
     def __init__(self, directory: Path, name: str, options: EngineOptions, observer: Observer) -> None:
-        import torch
-
         started = time.perf_counter()
         self.plan = make_plan(options, directory)
-        torch.set_num_threads(self.plan.compute_threads)
-        loader = _Loader(directory, observer)
+        loader = _Loader(directory, self.plan.compute_threads, observer)
         first = loader.runner(self.plan.devices[0], self.plan.arithmetic)
         if options.dtype == "auto" and self.plan.arithmetic != "float32":
             first = loader.agreeing(first)
@@ -99,8 +96,9 @@ class Resident:
 class _Loader:
     """Makes runners of one model directory in any arithmetic."""
 
-    def __init__(self, directory: Path, observer: Observer) -> None:
+    def __init__(self, directory: Path, threads: int, observer: Observer) -> None:
         self._directory = directory
+        self._threads = threads
         self._observer = observer
         self._notes = platformdirs.user_cache_path("emotape", appauthor=False) / "parity.json"
         self.labels: tuple[Label | None, ...] = ()
@@ -115,13 +113,13 @@ class _Loader:
         packs = device == "cpu" and arithmetic != "float16"  # packing converts by itself, layer by layer
         model = load(self._directory, None if packs else getattr(torch, arithmetic))
         self.labels, self.digest = model.labels, model.digest
-        return TorchRunner(model, device, arithmetic)
+        return TorchRunner(model, device, arithmetic, self._threads)
 
     def exact(self) -> TorchRunner:
         """Load the weights as the measure for others: in fp32, and as they lie in the file if they are."""
         from emotape.model.weights import load
 
-        return TorchRunner(load(self._directory))
+        return TorchRunner(load(self._directory), threads=self._threads)
 
     def agreeing(self, reduced: TorchRunner) -> TorchRunner:
         """Return `reduced` if it agrees with fp32 on recorded speech, else fp32 on the same device."""

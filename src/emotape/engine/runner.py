@@ -58,16 +58,24 @@ class Runner(Protocol):
 class TorchRunner:
     """The network in PyTorch on one device."""
 
-    def __init__(self, model: LoadedModel, device: str = "cpu", arithmetic: Arithmetic | None = None) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        device: str = "cpu",
+        arithmetic: Arithmetic | None = None,
+        threads: int | None = None,
+    ) -> None:
         """Take over `model`: on the CPU an `arithmetic` lays its weights out anew, elsewhere they are moved.
 
-        Without an arithmetic the network runs as it is, in the dtype of its weights.
+        Without an arithmetic the network runs as it is, in the dtype of its weights. `threads` are those of its matrix
+        products; None leaves torch's own setting.
         """
         from emotape.model.packed import pack
 
         self.device = device
         self.dims = model.dims
         self.arithmetic: Arithmetic = arithmetic or "float32"
+        self._threads = threads
         packing = arithmetic if device == "cpu" and arithmetic != "float16" else None
         self._encoder = pack(model.encoder, packing) if packing else model.encoder.to(device)
 
@@ -83,6 +91,8 @@ class TorchRunner:
         from emotape.model.attention import ClipAttention
         from emotape.model.encoder import TapeTensors
 
+        if self._threads not in (None, torch.get_num_threads()):
+            torch.set_num_threads(self._threads)  # torch counts for each calling thread
         layout = lay([len(clip.waveform) for clip in clips], self.dims)
         tape = collate([clip.waveform for clip in clips], layout, self.dims)
         lengths = [place.tokens for place in layout.places]
