@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Resident:
 
     def __init__(self, directory: Path, name: str, options: EngineOptions, observer: Observer) -> None:
         started = time.perf_counter()
+        _bound_kernel_caches()
         self.plan = make_plan(options, directory)
         loader = _Loader(directory, self.plan.compute_threads, observer)
         first = loader.runner(self.plan.devices[0], self.plan.arithmetic)
@@ -159,6 +161,16 @@ def make_plan(options: EngineOptions, directory: Path) -> Plan:
         devices=made.devices,
         arithmetic=made.arithmetic if options.dtype == "auto" else options.dtype,
     )
+
+
+def _bound_kernel_caches() -> None:
+    """Let oneDNN keep few kernels, unless the user decided otherwise; it reads these when it first makes one.
+
+    It keeps one for every shape, a thousand by default. Recordings have any length, so they would fill half a gigabyte
+    that is hardly ever used again.
+    """
+    for variable in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(variable, "64")
 
 
 def _processor() -> str:
