@@ -123,3 +123,12 @@ class EngineFault(EmotapeError):
     """emotape's own machinery failed; the cause is attached as `__cause__`."""
 
     fault = "engine"
+
+
+def as_fault(error: BaseException) -> EmotapeError:
+    """Return an error of ours as it is, and any other as an EngineFault that carries it as its cause."""
+    if isinstance(error, EmotapeError):
+        return error
+    fault = EngineFault("run_failed", reason=f"{type(error).__name__}: {error}")
+    fault.__cause__ = error
+    return fault

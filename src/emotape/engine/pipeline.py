@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, Future, InvalidStateError, Thread
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, TypeVar
 
-from emotape.errors import Cancelled, EmotapeError, EngineFault, Overloaded
+from emotape.errors import Cancelled, Overloaded, as_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,12 +83,8 @@ def _settle(answer: Future[Answer], value: Answer) -> None:
 
 
 def _fail(answer: Future[Answer], error: BaseException) -> None:
-    if not isinstance(error, EmotapeError):
-        fault = EngineFault("run_failed", reason=f"{type(error).__name__}: {error}")
-        fault.__cause__ = error
-        error = fault
     try:
-        answer.set_exception(error)
+        answer.set_exception(as_fault(error))
     except InvalidStateError:
         return  # the caller left in the meantime
 

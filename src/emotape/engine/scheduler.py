@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from emotape.audio.waveform import SAMPLE_RATE
 from emotape.engine.tape import choose
-from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded
+from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded, as_fault
 from emotape.events import Admitted, Answered, MemoryShort, Observer, Refusal, TapeRan, silent, tell
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Scheduler:
                 if pieces:
                     self._run(runner, pieces)
         except BaseException as error:  # noqa: BLE001 - a fault of our own must not leave callers waiting for ever
-            self._give_up(_as_fault(error))
+            self._give_up(as_fault(error))
 
     def _give_up(self, error: EmotapeError) -> None:
         with self._changed:
@@ -238,7 +238,7 @@ class Scheduler:
         elif short and self._fallback is not None and runner is not self._fallback_runner:
             self._run_on_fallback(self._fallback, pieces, error)
         else:
-            self._fail(pieces[0][0], _as_fault(error))
+            self._fail(pieces[0][0], as_fault(error))
 
     def _shorten(self, runner: Runner, pieces: Sequence[_Piece]) -> None:
         tokens = sum(self._clip_tokens(request.clips[index]) for request, index in pieces)
@@ -251,7 +251,7 @@ class Scheduler:
             try:
                 self._fallback_runner = self._fallback_runner or fallback()
             except BaseException:  # noqa: BLE001 - then the first error is the one to tell
-                self._fail(pieces[0][0], _as_fault(error))
+                self._fail(pieces[0][0], as_fault(error))
                 return
             self._run(self._fallback_runner, pieces)
 
@@ -291,11 +291,3 @@ def _out_of_memory(error: BaseException) -> bool:
     """Whether a device or the machine had no room. torch has an error of its own for accelerators only."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-
-
-def _as_fault(error: BaseException) -> EmotapeError:
-    if isinstance(error, EmotapeError):
-        return error
-    fault = EngineFault("run_failed", reason=f"{type(error).__name__}: {error}")
-    fault.__cause__ = error
-    return fault

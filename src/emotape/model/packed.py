@@ -17,7 +17,7 @@ from emotape.model.encoder import Encoder, GeluLinear
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ONEDNN: Any = torch.ops.mkldnn
+_MKLDNN: Any = torch.ops.mkldnn
 
 _MIDDLE = torch.tensor(128.5)
 _ROWS = 128
@@ -55,12 +55,12 @@ class PackedLinear(nn.Module):
         super().__init__()
         self._activation = "gelu" if isinstance(layer, GeluLinear) else "none"
         weight = layer.weight.detach().to(dtype).contiguous()
-        self._weight: Tensor = _ONEDNN._reorder_linear_weight(weight, None)
+        self._weight: Tensor = _MKLDNN._reorder_linear_weight(weight, None)
         self._bias = _bias(layer, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [rows, in] to [rows, out]."""
-        y: Tensor = _ONEDNN._linear_pointwise(x, self._weight, self._bias, self._activation, [], "none")
+        y: Tensor = _MKLDNN._linear_pointwise(x, self._weight, self._bias, self._activation, [], "none")
         return y
 
 
