@@ -309,10 +309,13 @@ def test_an_interrupted_wait_withdraws_the_request(
         stuck.go_on.set()
 
 
-def test_threads_of_decoding_do_not_compete_with_the_network(speech: Waveform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_of_decoding_do_not_compete_with_the_network(
+    recognizer: Recognizer, speech: Waveform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What listens for speech calculates in its own thread; the network has the threads that the plan gave it."""
     import torch
 
+    recognizer.recognize(speech)  # what the tests before left behind is done once this is
     seen: dict[str, set[int]] = {"decode": set(), "network": set()}
     run = Encoder.forward
 
@@ -327,7 +330,28 @@ def test_threads_of_decoding_do_not_compete_with_the_network(speech: Waveform, m
     monkeypatch.setattr("emotape.recognizer.speech_probabilities", listened)
     monkeypatch.setattr(Encoder, "forward", ran)
     options = RecognizerOptions(engine=EngineOptions(compute_threads=3, decode_threads=2))
-    with Recognizer(options=options) as recognizer:
-        for future in [recognizer.submit(speech, granularity="segment") for _ in range(8)]:
+    with Recognizer(options=options) as other:
+        for future in [other.submit(speech, granularity="segment") for _ in range(8)]:
             future.result(timeout=60)
     assert seen == {"decode": {1}, "network": {3}}
+
+
+def test_a_request_can_be_watched_on_its_way(recognizer: Recognizer) -> None:
+    """The stages come in their order, whenever one looks, and end with "done"."""
+    order = ("waiting", "decoding", "queued", "running", "finishing", "done")
+    answer = recognizer.submit(SPEECH)
+    seen = [answer.progress().stage]
+    while not answer.done():
+        seen.append(answer.progress().stage)
+    assert [order.index(stage) for stage in seen] == sorted(order.index(stage) for stage in seen)
+    assert answer.progress().stage == "done"
+
+
+def test_before_it_is_opened_nothing_waits_and_nothing_is_ready() -> None:
+    with Recognizer() as opened:
+        assert opened.is_ready
+        assert opened.digest == opened.recognize(SPEECH).provenance.model_digest
+        assert len(opened.submit_channels(SPEECH).result()) == 1
+    closed = Recognizer()
+    assert not closed.is_ready
+    assert closed.waiting_seconds == 0.0

@@ -20,6 +20,7 @@ from emotape.audio.waveform import Waveform
 from emotape.audio.window import WindowOptions, split_at_pauses
 from emotape.engine.pipeline import Pipeline, first, waited
 from emotape.engine.prediction import Heard, Wanted, predict
+from emotape.engine.progress import Pending, Progress
 from emotape.engine.resident import EngineOptions, Resident
 from emotape.engine.result import GRANULARITIES, Granularity, Prediction, Provenance
 from emotape.engine.runner import Clip
@@ -31,10 +32,10 @@ from emotape.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
 
+    from emotape.engine.plan import Plan
     from emotape.engine.scheduler import RunReport
     from emotape.model.labels import Label
 
@@ -102,19 +103,23 @@ class Recognizer:
 
     def recognize_channels(self, source: Source, **wanted: Unpack[RequestOptions]) -> tuple[Prediction, ...]:
         """Return the emotion of each channel of a recording, in order; otherwise like `recognize`."""
-        return waited(self._submit(source, "split", wanted))
+        return waited(self.submit_channels(source, **wanted))
 
     async def arecognize(self, source: Source, **wanted: Unpack[RequestOptions]) -> Prediction:
         """Like `recognize`, for coroutines; cancelling the task withdraws the request."""
         await asyncio.to_thread(self.open)
         return await asyncio.wrap_future(self.submit(source, **wanted))
 
-    def submit(self, source: Source, **wanted: Unpack[RequestOptions]) -> Future[Prediction]:
-        """Like `recognize`, without waiting; `cancel()` on the future withdraws the request.
+    def submit(self, source: Source, **wanted: Unpack[RequestOptions]) -> Pending[Prediction]:
+        """Like `recognize`, without waiting. `cancel()` withdraws the request, `progress()` says how far it is.
 
         Raises BadRequest, Overloaded, ModelFault and EngineFault `closed` at once; other errors are the future's.
         """
         return first(self._submit(source, "mix", wanted))
+
+    def submit_channels(self, source: Source, **wanted: Unpack[RequestOptions]) -> Pending[tuple[Prediction, ...]]:
+        """Like `submit`, for each channel of a recording, in order."""
+        return self._submit(source, "split", wanted)
 
     def open(self) -> Self:
         """Load the model and make it warm, if it is not yet. Raises ModelFault or EngineFault."""
@@ -128,6 +133,27 @@ class Recognizer:
             pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:
             pipeline.close()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model is loaded and warm. Never waits."""
+        return self._pipeline is not None
+
+    @property
+    def digest(self) -> str:
+        """The digest of the weights. Loads the model."""
+        return self._ready().resident.digest
+
+    @property
+    def plan(self) -> Plan:
+        """How the engine runs on this machine. Loads the model."""
+        return self._ready().resident.plan
+
+    @property
+    def waiting_seconds(self) -> float:
+        """Seconds of audio that wait for a device; none before the model is loaded. Never waits."""
+        pipeline = self._pipeline
+        return 0.0 if pipeline is None else pipeline.resident.waiting_seconds
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -150,7 +176,9 @@ class Recognizer:
     ) -> None:
         await asyncio.to_thread(self.close)
 
-    def _submit(self, source: Source, channels: ChannelMode, options: RequestOptions) -> Future[tuple[Prediction, ...]]:
+    def _submit(
+        self, source: Source, channels: ChannelMode, options: RequestOptions
+    ) -> Pending[tuple[Prediction, ...]]:
         """Tell the whole story of one request."""
         wanted = _checked(options)
         seconds = options.get("deadline")
@@ -159,7 +187,8 @@ class Recognizer:
         if not pipeline.resident.labels and not wanted.embedding:
             raise BadRequest("no_scores_in_model", model=self.model.name)
 
-        def hear(answer: Future[tuple[Prediction, ...]]) -> None:
+        def hear(answer: Pending[tuple[Prediction, ...]]) -> None:
+            answer.follow(lambda: Progress("decoding"))
             if deadline is not None and time.monotonic() > deadline:
                 raise Expired("expired")
             heard = self._heard(source, channels, wanted)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emotape.audio.waveform import SAMPLE_RATE, Waveform
+from emotape.engine.progress import Progress
 from emotape.engine.runner import Clip, ClipScores, FakeRunner
 from emotape.engine.scheduler import RunReport, Scheduler
 from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded
@@ -271,3 +272,23 @@ def test_a_fallback_that_cannot_be_made_leaves_the_first_error() -> None:
     with pytest.raises(EngineFault, match="no room"):
         made.submit([clip(0.5, seconds=2.0)]).result(timeout=60)
     made.close()
+
+
+def test_a_request_says_how_far_it_is() -> None:
+    """Running with so many windows done, queued behind so many seconds, done."""
+    runner = GatedRunner()
+    with scheduler(runner, tape_tokens=60) as (made, _):
+        first = made.submit([clip(0.1, 1.0), clip(0.2, 1.0)])
+        assert runner.entered.acquire(timeout=60)
+        second, third = made.submit([clip(0.3, 1.0)]), made.submit([clip(0.4, 0.5)])
+        assert first.progress() == Progress("running", windows=2)
+        assert [waiting.progress().stage for waiting in (second, third)] == ["queued", "queued"]
+        assert second.progress().ahead_seconds == 1.0  # the second window of the first
+        assert third.progress().ahead_seconds == 2.0
+        runner.gate.release()
+        assert runner.entered.acquire(timeout=60)
+        assert first.progress().windows_done == 1
+        runner.open()
+        for future in (first, second, third):
+            future.result(timeout=60)
+            assert future.progress() == Progress("done")

@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError, Future, InvalidStateError, Thread
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, TypeVar
 
+from emotape.engine.progress import Pending, Progress
 from emotape.errors import Cancelled, Overloaded, as_fault
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ class Pipeline:
         self._finisher = ThreadPoolExecutor(1, "emotape-finish")
         self._places = BoundedSemaphore(pending)
 
-    def admit(self, work: Callable[[Future[Answer]], None]) -> Future[Answer]:
+    def admit(self, work: Callable[[Pending[Answer]], None]) -> Pending[Answer]:
         """Run `work(answer)` in the decoding pool; it leads to the answer, or what it raises becomes the answer."""
         if not self._places.acquire(blocking=False):
             raise Overloaded(retry_after=1.0, waiting=round(self.resident.waiting_seconds))
-        answer: Future[Answer] = Future()
+        answer: Pending[Answer] = Pending()
         answer.add_done_callback(lambda _: self._places.release())
         try:
             self._decoders.submit(_guarded, answer, lambda: None if answer.done() else work(answer))
@@ -43,7 +44,7 @@ class Pipeline:
         return answer
 
     def when_done(
-        self, report: Future[RunReport], answer: Future[Answer], finish: Callable[[RunReport], Answer]
+        self, report: Pending[RunReport], answer: Pending[Answer], finish: Callable[[RunReport], Answer]
     ) -> None:
         """Answer with `finish(report)` once the engine has run."""
 
@@ -51,6 +52,7 @@ class Pipeline:
             if not report.cancelled():  # only the caller cancels, and has an answer then
                 _settle(answer, finish(report.result()))
 
+        answer.follow(lambda: Progress("finishing") if report.done() else report.progress())
         report.add_done_callback(lambda _: self._finisher.submit(_guarded, answer, settle))
 
     def close(self) -> None:
@@ -89,9 +91,10 @@ def _fail(answer: Future[Answer], error: BaseException) -> None:
         return  # the caller left in the meantime
 
 
-def first(inner: Future[tuple[Answer, ...]]) -> Future[Answer]:
+def first(inner: Pending[tuple[Answer, ...]]) -> Pending[Answer]:
     """Return a future for the first of the values of `inner`; cancelling either cancels both."""
-    outer: Future[Answer] = Future()
+    outer: Pending[Answer] = Pending()
+    outer.follow(inner.progress)
 
     def settle(done: Future[tuple[Answer, ...]]) -> None:
         if done.cancelled():

@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import InvalidStateError
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Protocol
 
 from emotape.audio.waveform import SAMPLE_RATE
+from emotape.engine.progress import Pending, Progress
 from emotape.engine.tape import choose
 from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded, as_fault
 from emotape.events import Admitted, Answered, MemoryShort, Observer, Refusal, TapeRan, silent, tell
@@ -23,6 +24,7 @@ from emotape.events import Admitted, Answered, MemoryShort, Observer, Refusal, T
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from emotape.engine.progress import Stage
     from emotape.engine.runner import Clip, ClipScores, Runner
 
 
@@ -47,7 +49,7 @@ class _Request:
     clips: tuple[Clip, ...]
     deadline: float | None
     admitted: float
-    future: Future[RunReport] = field(default_factory=Future)
+    future: Pending[RunReport] = field(default_factory=Pending)
     next_clip: int = 0  # clips before it are done or on a tape
     answers: dict[int, ClipScores] = field(default_factory=dict)
     first_start: float | None = None
@@ -93,13 +95,14 @@ class Scheduler:
         self._closed = False
         self._pace = 0.0  # seconds of work per second of audio, as last measured; for the retry hint
 
-    def submit(self, clips: Sequence[Clip], deadline: float | None = None) -> Future[RunReport]:
+    def submit(self, clips: Sequence[Clip], deadline: float | None = None) -> Pending[RunReport]:
         """Admit the clips of one recording; `deadline` is a time of this scheduler's clock.
 
         Raises Overloaded when the queue is full (a request is always admitted to an empty queue, however long), and
         EngineFault `closed` after `close`.
         """
         request = _Request(tuple(clips), deadline, self._clock())
+        request.future.follow(lambda: self._progress(request))
         with self._changed:
             if self._closed:
                 raise EngineFault("closed")
@@ -128,6 +131,13 @@ class Scheduler:
     def waiting_seconds(self) -> float:
         """Seconds of audio that wait for a runner."""
         return self._waiting_samples / SAMPLE_RATE
+
+    def _progress(self, request: _Request) -> Progress:
+        with self._changed:
+            before = takewhile(lambda other: other is not request, self._waiting if request in self._waiting else ())
+            ahead = sum(other.waiting_samples() for other in before) / SAMPLE_RATE
+        stage: Stage = "queued" if request.first_start is None else "running"
+        return Progress(stage, ahead, len(request.clips), len(request.answers))
 
     def _refuse(self, seconds: float) -> None:
         tell(self._observer, Refusal("overloaded", seconds))
