@@ -1,4 +1,4 @@
-"""Resident memory of this process, as Linux counts it; other systems are not asked, and None says so."""
+"""Resident memory of this process or another one, as Linux counts it; other systems are not asked, and None says so."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def resident_bytes() -> int | None:
+def resident_bytes(process: int | None = None) -> int | None:
     """Return what is resident now: the program's own memory and the pages of mapped files that it has touched."""
-    return _status("VmRSS")
+    return _status("VmRSS", process)
 
 
 def anonymous_bytes() -> int | None:
@@ -27,10 +27,12 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def _status(name: str) -> int | None:
-    """Return a line of /proc/self/status in bytes; it is given in KiB."""
+def _status(name: str, process: int | None = None) -> int | None:
+    """Return a line of a process's status in bytes; it is given in KiB."""
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        for line in (
+            Path(f"/proc/{process or 'self'}/status").read_text(encoding="ascii", errors="replace").splitlines()
+        ):
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     return None

@@ -20,8 +20,7 @@ from emotape.delivery.bench.subject import Choice, subject
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from emotape.audio.waveform import Waveform
-    from emotape.recognizer import Recognizer
+    from emotape.recognizer import Recognizer, Source
 
 _SETTLED: Final = 200
 """Requests after which memory is taken to have its level."""
@@ -59,10 +58,10 @@ def measure(options: ThroughputOptions, tell: Callable[[str], None]) -> Findings
     return _findings(timed, soaked, facts, options)
 
 
-def ask(recognizer: Recognizer, clips: Sequence[Waveform], clients: int) -> list[float]:
+def ask(recognizer: Recognizer, clips: Sequence[Source], clients: int) -> list[float]:
     """Let `clients` threads ask for all clips, each the next when it has its answer; return the seconds each took."""
 
-    def one(clip: Waveform) -> float:
+    def one(clip: Source) -> float:
         began = time.perf_counter()
         recognizer.recognize(clip)
         return time.perf_counter() - began

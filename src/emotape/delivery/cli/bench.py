@@ -142,6 +142,39 @@ def throughput(
 
 
 @app.command()
+def serve(
+    context: typer.Context,
+    against: Annotated[
+        str, typer.Option(help="FunASR behind a plain FastAPI handler, behind Gradio's default queue, or none.")
+    ] = "handler,gradio",
+    clients: Annotated[str, typer.Option(help="Numbers of clients that ask at once.")] = "1,8,64",
+    requests: Annotated[int, typer.Option(min=1, help="Requests of a round, shared among the clients.")] = 96,
+    soak: Annotated[float, typer.Option(min=0, help="Then keep the most clients busy for so many seconds.")] = 0,
+    longest: Annotated[float, typer.Option(min=1.0, help="Longest clip; they begin at one second.")] = 8.0,
+    threads: ThreadsOption = None,
+    runs: RunsOption = 3,
+    random: RandomOption = None,
+    model: ModelOption = None,
+    models_folder: ModelsFolderOption = None,
+    language: LanguageOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Measure the HTTP service under many clients, against FunASR served as tutorials show it."""
+    from emotape.delivery.bench import serve as benchmark
+    from emotape.delivery.bench.machine import cores
+
+    choice = _choice(context, model, models_folder, random, language)
+    peers_named = () if against == "none" else names("--against", against)
+    for name in peers_named:
+        if name not in benchmark.PEERS:
+            raise BadRequest("bench_unknown", name=name, known=", ".join((*benchmark.PEERS, "none")))
+    asked = benchmark.ServeOptions(
+        choice, peers_named, whole("--clients", clients), requests, runs, threads or cores(), longest, soak
+    )
+    _report(lambda: benchmark.measure(asked, _tell), output)
+
+
+@app.command()
 def parity(
     context: typer.Context,
     manifest: Annotated[Path, typer.Argument(help="CSV with the columns file and label; paths relative to it.")],
