@@ -7,10 +7,13 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+import av
 import numpy as np
 import pytest
 
-from emotape.audio.decode import Recording, decode, from_samples
+from emotape.audio.decode import DecodeLimits, Recording, decode, from_samples
+from emotape.audio.frames import Frames
+from emotape.audio.samples import BLOCK
 from emotape.audio.waveform import SAMPLE_RATE
 from tests.audio.recordings import DATA, FORMATS, clip, encoded, original, pcm_file, written
 
@@ -181,6 +184,27 @@ def test_decoding_is_a_pure_function() -> None:
     one, other = decode(data).waveforms[0], decode(data).waveforms[0]
     assert one.digest() == other.digest()
     assert not one.samples.flags.writeable
+
+
+@pytest.mark.parametrize("extension", [*FORMATS, "aiff", "mp4", "stereo"])
+def test_frames_are_joined_as_they_are_coded(extension: str) -> None:
+    """Many small frames become few arrays; none is lost, and no sample moves."""
+    table, rate = stereo()
+    data = written(np.tile(table, (6, 1)), rate) if extension == "stereo" else clip(extension)
+    with opened(data) as container:
+        frames = [frame for frame in container.decode(audio=0) if frame.samples]
+        arrays = [frame.to_ndarray() for frame in frames]
+        channels = frames[0].layout.nb_channels
+        wanted = np.concatenate([a if len(a) == channels else a.reshape(-1, channels).T for a in arrays], axis=1)
+    with opened(data) as container:
+        found = list(Frames(container, container.streams.audio[0], DecodeLimits()))
+    assert {rate for _, rate in found} == {frames[0].sample_rate}
+    assert np.array_equal(np.concatenate([samples for samples, _ in found], axis=1), wanted)
+    assert all(samples.shape[1] >= BLOCK for samples, _ in found[:-1])
+
+
+def opened(data: bytes) -> Any:
+    return av.open(io.BytesIO(data))
 
 
 def test_files_decoded_at_the_same_time_do_not_disturb_each_other() -> None:

@@ -51,7 +51,7 @@ class Reader:
             self.seek(0)
 
     def _measure(self) -> int | None:
-        if not _can_seek(self._raw):
+        if not can_seek(self._raw):
             return None
         with _reading():
             self._origin = self._raw.tell()
@@ -181,7 +181,8 @@ def _rewindable(reader: Reader, limits: DecodeLimits) -> Iterator[Reader]:
         yield Reader(cast("BinaryIO", spool), limits)
 
 
-def _can_seek(raw: BinaryIO) -> bool:
+def can_seek(raw: BinaryIO) -> bool:
+    """Say whether a file object can go back, and has an end."""
     if not (hasattr(raw, "seek") and hasattr(raw, "tell")):
         return False
     try:

@@ -20,7 +20,8 @@ LOUDEST: Final = 2.0**32
 _QUALITY: Final = "VHQ"
 _RATE_CHANGES: Final = 64  # a joined-up recording has a few; each costs a new resampler
 _GROWTH: Final = 1.25
-_BLOCK: Final = 65_536  # samples per channel that are gathered before they are resampled
+BLOCK: Final = 65_536
+"""Samples per channel that are gathered before they are resampled."""
 
 
 def to_float(samples: NDArray[Any]) -> NDArray[np.float32]:
@@ -48,7 +49,7 @@ class GrowingArray:
     def __init__(self, expected: int, limits: DecodeLimits, rows: int) -> None:
         self._limits = limits
         self._rows = rows
-        self._array = np.empty(max(expected, _BLOCK), np.float32)
+        self._array = np.empty(max(expected, BLOCK), np.float32)
         self.length = 0
 
     def append(self, block: NDArray[np.float32]) -> None:
@@ -66,6 +67,12 @@ class GrowingArray:
         array.resize(min(length, self.length), refcheck=False)
         return array
 
+    def taken(self) -> NDArray[np.float32]:
+        """Give away a copy of what is there, and begin anew."""
+        found = self._array[: self.length].copy()
+        self.length = 0
+        return found
+
 
 class Mixer:
     """Gathers frames [c, n] of one recording and makes mono 16 kHz of them, or one such waveform per channel.
@@ -73,9 +80,13 @@ class Mixer:
     The sample rate may change on the way, and when mixing so may the number of channels.
     """
 
-    def __init__(self, split: int | None, expected: int, limits: DecodeLimits) -> None:
-        """Take the number of channels to keep apart, or None to mix; and the samples expected of each at 16 kHz."""
+    def __init__(self, split: int | None, expected: int, limits: DecodeLimits, block: int = BLOCK) -> None:
+        """Take the number of channels to keep apart, or None to mix; and the samples expected of each at 16 kHz.
+
+        `block` samples are gathered before they are resampled.
+        """
         self._split = split
+        self._block = block
         rows = split or 1
         limits.check_memory(expected * rows * 4)
         self._arrays = [GrowingArray(expected, limits, rows) for _ in range(rows)]
@@ -94,7 +105,7 @@ class Mixer:
         self._form = form
         self._pending.append(frame)
         self._pending_samples += frame.shape[1]
-        if self._pending_samples >= _BLOCK:
+        if self._pending_samples >= self._block:
             self._flush(last=False)
 
     def _note_rate(self, changed: bool) -> None:
@@ -115,6 +126,10 @@ class Mixer:
     def trimmed(self, length: int) -> tuple[NDArray[np.float32], ...]:
         """Give the waveforms away, each cut to at most `length` samples."""
         return tuple(array.trimmed(length) for array in self._arrays)
+
+    def taken(self) -> tuple[NDArray[np.float32], ...]:
+        """Give away what is there so far of each waveform; what comes next follows on it."""
+        return tuple(array.taken() for array in self._arrays)
 
     def _flush(self, *, last: bool) -> None:
         assert self._form is not None  # noqa: S101 - only called with a frame pending

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -42,4 +43,8 @@ class Waveform:
 
     def digest(self) -> str:
         """Return the SHA-256 of the samples: equal content, equal digest, whatever the file format."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return hashlib.sha256(np.ascontiguousarray(self.samples).data).hexdigest()

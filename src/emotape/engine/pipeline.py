@@ -1,4 +1,4 @@
-"""The threads around a resident model, and how their work becomes answers.
+"""The threads and processes around a resident model, and how their work becomes answers.
 
 Every admitted request gets exactly one answer. Its future stays pending until then, so that `cancel()` withdraws it at
 any time; whatever a stage raises becomes the answer.
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError, Future, InvalidStateError, ThreadPoolExecutor
 from threading import BoundedSemaphore
+from traceback import clear_frames
 from typing import TYPE_CHECKING, TypeVar
 
+from emotape.audio.decode import decode
+from emotape.audio.processes import Decoder, DecodingProcesses
 from emotape.engine.progress import Pending, Progress
 from emotape.errors import Cancelled, Overloaded, as_fault
 
@@ -23,11 +26,18 @@ Answer = TypeVar("Answer")
 
 
 class Pipeline:
-    """A resident model with a pool of threads that decode before it and one that makes predictions after it."""
+    """A resident model with a pool of threads that decode before it and one that makes predictions after it.
+
+    `decode` turns a source into a recording: in the thread that calls it, or in a process that this thread waits for.
+    """
 
     def __init__(self, resident: Resident, pending: int) -> None:
+        plan = resident.plan
         self.resident = resident
-        self._decoders = ThreadPoolExecutor(resident.plan.decode_threads, "emotape-decode", _calculate_alone)
+        self._processes = _warm(plan.decode_processes) if plan.decode_processes > 0 else None
+        self.decode: Decoder = decode if self._processes is None else self._processes.decode
+        threads = max(plan.decode_threads, plan.decode_processes)
+        self._decoders = ThreadPoolExecutor(threads, "emotape-decode", _calculate_alone)
         self._finisher = ThreadPoolExecutor(1, "emotape-finish")
         self._places = BoundedSemaphore(pending)
 
@@ -43,6 +53,10 @@ class Pipeline:
             _fail(answer, error)
         return answer
 
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do `work` in the decoding pool; it sees to its own errors. Raises RuntimeError once the pool is closed."""
+        self._decoders.submit(work)
+
     def when_done(
         self, report: Pending[RunReport], answer: Pending[Answer], finish: Callable[[RunReport], Answer]
     ) -> None:
@@ -56,10 +70,18 @@ class Pipeline:
         report.add_done_callback(lambda _: self._finisher.submit(_guarded, answer, settle))
 
     def close(self) -> None:
-        """Answer everything that was admitted, stage by stage, then end the threads."""
+        """Answer everything that was admitted, stage by stage, then end the threads and processes."""
         self._decoders.shutdown()
+        if self._processes is not None:
+            self._processes.close()
         self.resident.close()
         self._finisher.shutdown()
+
+
+def _warm(processes: int) -> DecodingProcesses:
+    decoding = DecodingProcesses(processes)
+    decoding.warm_up()
+    return decoding
 
 
 def _calculate_alone() -> None:
@@ -75,6 +97,8 @@ def _guarded(answer: Future[Answer], work: Callable[[], None]) -> None:
         work()
     except BaseException as error:  # noqa: BLE001 - a request without an answer would wait for ever
         _fail(answer, error)
+    finally:
+        del answer, work  # the error knows this frame; it must not lead back to the answer that holds the error
 
 
 def _settle(answer: Future[Answer], value: Answer) -> None:
@@ -85,6 +109,7 @@ def _settle(answer: Future[Answer], value: Answer) -> None:
 
 
 def _fail(answer: Future[Answer], error: BaseException) -> None:
+    clear_frames(error.__traceback__)  # who keeps the error shall not keep the sound that was being worked on
     try:
         answer.set_exception(as_fault(error))
     except InvalidStateError:
@@ -115,3 +140,4 @@ def waited(answer: Future[Answer]) -> Answer:
         raise Cancelled("cancelled") from error
     finally:
         answer.cancel()
+        del answer  # an error that it raised knows this frame
