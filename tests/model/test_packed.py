@@ -31,6 +31,12 @@ def dims(tmp_path_factory: pytest.TempPathFactory) -> Dims:
     return read_dims(path, classes=9)
 
 
+@pytest.fixture(autouse=True)
+def _small_networks_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of a test's size would otherwise stay as they are in fp32."""
+    monkeypatch.setattr("emotape.model.packed._WORTHWHILE", 0)
+
+
 def network(dims: Dims, dtype: torch.dtype) -> LoadedModel:
     """The same random weights in any dtype."""
     torch.manual_seed(11)
@@ -95,7 +101,15 @@ def test_a_layer_s_own_bias_and_gelu_are_kept() -> None:
     layer = GeluLinear(96, 32)
     x = torch.randn(5, 96)
     with torch.inference_mode():
-        torch.testing.assert_close(PackedLinear(layer, torch.float32)(x), layer(x), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(PackedLinear(layer, torch.empty(96 * 32))(x), layer(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_small_network_in_fp32_stays_as_it_is(dims: Dims, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed layers would be no faster there, and keep a kernel for every shape."""
+    monkeypatch.undo()
+    encoder = pack(network(dims, torch.float16).encoder, "float32")
+    assert not any(isinstance(module, PackedLinear) for module in encoder.modules())
+    assert {values.dtype for values in encoder.parameters()} == {torch.float32}
 
 
 def test_the_count_of_parameters_is_right(dims: Dims) -> None:

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from emotape.audio.waveform import Waveform
 from emotape.engine.runner import Clip, TorchRunner
 from emotape.errors import ModelFault
-from emotape.model.weights import SAFETENSORS, LoadedModel, convert, load, verify
+from emotape.model.mapped import HALVES, SAFETENSORS
+from emotape.model.weights import LoadedModel, convert, load, verify
 from tests.conftest import GOLDEN
 
 if TYPE_CHECKING:
@@ -186,9 +187,7 @@ def test_verify_finds_a_changed_value(tmp_path: Path) -> None:
     """One flipped bit of the weights changes the digest, and verify says so without raising."""
     convert(LARGE, tmp_path)
     weights = tmp_path / SAFETENSORS
-    content = bytearray(weights.read_bytes())
-    content[-2] ^= 1
-    weights.write_bytes(content)
+    _spoiled(weights)
     verification = verify(tmp_path)
     assert not verification.ok
     assert verification.digest != verification.expected
@@ -217,6 +216,69 @@ def test_a_note_is_trusted_only_for_the_weights_it_was_made_of(tmp_path: Path) -
     changed = {name: values * 2 for name, values in load_file(tmp_path / SAFETENSORS).items()}
     save_file(changed | {"ballast": torch.zeros(3)}, tmp_path / SAFETENSORS)
     assert load(tmp_path).digest != noted
+
+
+@pytest.fixture
+def with_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A converted model that has its weights in halves as well, as a large one does."""
+    monkeypatch.setattr("emotape.model.weights._LARGE", 0)
+    convert(LARGE, tmp_path)
+    return tmp_path
+
+
+def _dtype(model: LoadedModel) -> torch.dtype:
+    dtype: torch.dtype = model.encoder.state_dict()["blocks.0.qkv.weight"].dtype
+    return dtype
+
+
+def _spoiled(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+
+
+def test_weights_in_halves_are_the_weights_rounded(with_halves: Path) -> None:
+    """Half the file, the same digest, and in bf16 the same results to the last bit."""
+    whole, smaller = (with_halves / name for name in (SAFETENSORS, HALVES))
+    assert smaller.stat().st_size < 0.7 * whole.stat().st_size
+    results = []
+    for rounded in (None, torch.bfloat16):
+        model = load(with_halves, None, rounded=rounded)
+        assert model.digest == load(LARGE).digest
+        assert _dtype(model) == (rounded or torch.float32)
+        clip = Clip(Waveform(np.sin(np.arange(8_000) / 9).astype(np.float32)))
+        results += TorchRunner(model, arithmetic="bfloat16").run([clip])
+    np.testing.assert_array_equal(results[0].embedding, results[1].embedding)
+    np.testing.assert_array_equal(results[0].logits, results[1].logits)
+
+
+def test_halves_are_read_only_for_an_arithmetic_that_rounds_so_anyway(with_halves: Path) -> None:
+    """In fp32 and fp16 the weights are those of the whole file, exactly."""
+    for rounded in (None, torch.float32, torch.float16):
+        model = load(with_halves, None, rounded=rounded)
+        np.testing.assert_array_equal(embedding(model), embedding(load(LARGE)))
+
+
+def test_halves_of_other_weights_are_left_alone(with_halves: Path, state: dict[str, torch.Tensor]) -> None:
+    """Weights that were replaced do not get the halves of those before them; a damaged file is as good as none."""
+    save_file({name: values * 2 for name, values in state.items()}, with_halves / SAFETENSORS)
+    assert _dtype(load(with_halves, None, rounded=torch.bfloat16)) == torch.float32
+    convert(LARGE, with_halves)
+    cut(with_halves / HALVES, 0.001)
+    assert _dtype(load(with_halves, None, rounded=torch.bfloat16)) == torch.float32
+
+
+def test_verify_finds_a_changed_value_in_halves(with_halves: Path) -> None:
+    """The smaller file is checked against the weights, as it decides scores as well."""
+    assert verify(with_halves).ok
+    _spoiled(with_halves / HALVES)
+    assert not verify(with_halves).ok
+
+
+def test_a_small_model_is_kept_once(tmp_path: Path) -> None:
+    """Halves are for networks that are faster for them."""
+    convert(LARGE, tmp_path)
+    assert not (tmp_path / HALVES).exists()
 
 
 def test_an_embedding_only_model_has_no_labels() -> None:

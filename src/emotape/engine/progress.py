@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,16 +30,46 @@ class Progress:
 
 
 class Pending(Future[Answer]):
-    """A future answer that can say at any time, to any thread, how far its request is."""
+    """A future answer that can say at any time, to any thread, how far its request is.
+
+    Once it is done it holds nothing but its answer. Other futures hold what they once called for as long as they live;
+    two that call each other, as those of one request do, would stay in memory, sound and all, until Python looks for
+    cycles, and in a resident process it does so ever more rarely.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._report: Callable[[], Progress] = lambda: Progress("waiting")
+        self._report: Callable[[], Progress] = _waiting
+        super().add_done_callback(_forget_report)
+
+    def add_done_callback(self, fn: Callable[[Future[Answer]], object]) -> None:
+        """Call `fn` with this future once it is done, or at once if it is; then let go of `fn`."""
+        super().add_done_callback(_Once(fn))
 
     def follow(self, report: Callable[[], Progress]) -> None:
         """Let `report` say how far the request is from now on."""
-        self._report = report
+        if not self.done():
+            self._report = report
 
     def progress(self) -> Progress:
         """Return how far the request is; "done" once it has its answer or was withdrawn."""
         return Progress("done") if self.done() else self._report()
+
+
+class _Once(Generic[Answer]):
+    """A call that is forgotten when it is made."""
+
+    def __init__(self, call: Callable[[Future[Answer]], object]) -> None:
+        self._calls = [call]
+
+    def __call__(self, future: Future[Answer]) -> None:
+        self._calls.pop()(future)
+
+
+def _waiting() -> Progress:
+    return Progress("waiting")
+
+
+def _forget_report(done: Future[Any]) -> None:
+    if isinstance(done, Pending):
+        done._report = _waiting  # noqa: SLF001 - its own

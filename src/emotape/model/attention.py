@@ -55,6 +55,7 @@ class ClipAttention:
             clip = slice(first, first + tokens)
             self._attend(out[clip], query[clip], key[clip], value[clip])
             first += tokens
+        out[first:] = 0  # tokens that no clip has
         return out
 
     def _attend(self, out: Tensor, query: Tensor, key: Tensor, value: Tensor) -> None:

@@ -81,9 +81,13 @@ class Dims:
         )
         features = channels[-1] * (2 + self.embed_dim) + self.embed_dim
         position = self.embed_dim * (self.position_kernel * self.embed_dim // self.position_groups + 1)
-        block = self.embed_dim * (4 * self.embed_dim + 2 * self.mlp_dim + 9) + self.mlp_dim
         tokens = self.extra_tokens * self.embed_dim + self.heads + 2 * self.embed_dim
-        return extractor + features + self.position_layers * position + self.blocks * block + tokens
+        return extractor + features + self.position_layers * position + self.blocks * self.block_parameters + tokens
+
+    @property
+    def block_parameters(self) -> int:
+        """How many parameters one transformer block has."""
+        return self.embed_dim * (4 * self.embed_dim + 2 * self.mlp_dim + 9) + self.mlp_dim
 
     def frames(self, samples: int) -> int:
         """Return how many frames `samples` samples give; 0 when they are fewer than one field."""

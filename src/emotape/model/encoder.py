@@ -10,6 +10,7 @@ its frames, gaps left out; D = embed_dim; C = classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -17,9 +18,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from emotape.model.attention import Attention, alibi_slopes
+from emotape.model.pieces import ROWS_IN_CACHE, by_rows, pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -55,9 +57,13 @@ class FrameConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map frames [F, width] to the frames [F', channels] that lie wholly within them."""
-        windows = x.unfold(0, self.layer.kernel, self.layer.stride).transpose(1, 2)
-        y: Tensor = self.product(windows.flatten(1))
+        y: Tensor = self.product(windows(x, self.layer))
         return y
+
+
+def windows(x: Tensor, layer: Convolution) -> Tensor:
+    """Return what each frame of a layer's output sees of its input x [F, width]: [F', kernel · width]."""
+    return x.unfold(0, layer.kernel, layer.stride).transpose(1, 2).flatten(1)
 
 
 class FeatureExtractor(nn.Module):
@@ -79,8 +85,10 @@ class FeatureExtractor(nn.Module):
         80 samples that neighbours share are worked on twice, which is next to nothing.
         """
         frames = self.dims.frames(len(wave))
-        step = frames if wave.is_cuda else _FRAMES_IN_CACHE
-        return torch.cat([self._features(wave, first, min(first + step, frames)) for first in range(0, frames, step)])
+        sizes = [frames] if wave.is_cuda else pieces(frames, _FRAMES_IN_CACHE)
+        return torch.cat(
+            [self._features(wave, stop - size, stop) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
+        )
 
     def _features(self, wave: Tensor, first: int, stop: int) -> Tensor:
         x = wave[first * self.dims.stride : (stop - 1) * self.dims.stride + self.dims.field, None]
@@ -89,28 +97,45 @@ class FeatureExtractor(nn.Module):
         return x
 
 
+class PositionConvolution(nn.Conv1d):
+    """A grouped convolution over frames."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map frames [F + kernel - 1, D] to the frames [F, D] that have all their neighbours among them."""
+        y: Tensor = super().forward(x.T[None])[0].T
+        return y
+
+
 class PositionEncoder(nn.Module):
     """Relative positions by a stack of grouped convolutions, each with LayerNorm without affine and GELU."""
 
     def __init__(self, dims: Dims) -> None:
         super().__init__()
+        self.reach = dims.position_reach
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(
-                dims.embed_dim,
-                dims.embed_dim,
-                dims.position_kernel,
-                padding=dims.position_reach,
-                groups=dims.position_groups,
-            )
+            PositionConvolution(dims.embed_dim, dims.embed_dim, dims.position_kernel, groups=dims.position_groups)
             for _ in range(dims.position_layers)
         )
 
-    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Map x [F, D] to positions [F, D]; frames outside clips are zeroed before each layer, as padding would be."""
+    def forward(self, x: Tensor, keep: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
+        """Map x [F, D] to positions [F, D]; frames outside clips are zeroed before each layer, as padding would be.
+
+        `sizes`: frames at a time, for a processor.
+        """
+        sizes = sizes or [len(x)]
         for convolution in self.convolutions:
-            x = convolution((x * keep).T[None])[0].T
-            x = F.gelu(F.layer_norm(x, x.shape[-1:]))
+            padded = F.pad(x * keep, (0, 0, self.reach, self.reach))
+            x = torch.cat(
+                [
+                    self._positions(convolution, padded[stop - size : stop + 2 * self.reach])
+                    for size, stop in zip(sizes, accumulate(sizes), strict=True)
+                ]
+            )
         return x
+
+    def _positions(self, convolution: nn.Module, x: Tensor) -> Tensor:
+        y = convolution(x)
+        return F.gelu(F.layer_norm(y, y.shape[-1:]))
 
 
 class GeluLinear(nn.Linear):
@@ -134,10 +159,13 @@ class Block(nn.Module):
         self.fc2 = nn.Linear(dims.mlp_dim, dims.embed_dim)
         self.norm2 = nn.LayerNorm(dims.embed_dim, eps=dims.norm_eps)
 
-    def forward(self, x: Tensor, attend: Attention) -> Tensor:
-        """Map tokens [N, D] to tokens [N, D]."""
-        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(1)
-        x = self.norm1(x + self.proj(attend(query, key, value).flatten(1)))
+    def forward(self, x: Tensor, attend: Attention, sizes: Sequence[int] | None = None) -> Tensor:
+        """Map tokens [N, D] to tokens [N, D]. `sizes`: rows at a time, for a processor."""
+        query, key, value = by_rows(self.qkv, sizes, x).view(len(x), 3, self.heads, -1).unbind(1)
+        return by_rows(self._after_attention, sizes, x, attend(query, key, value).flatten(1))
+
+    def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = self.norm1(x + self.proj(attended))
         y: Tensor = self.norm2(x + self.fc2(self.fc1(x)))
         return y
 
@@ -165,13 +193,14 @@ class Encoder(nn.Module):
         `attention` is given the slope of each head, scale included, and returns how to attend on this tape.
         """
         keep = tape.keep[:, None]
-        x: Tensor = self.feature_proj(self.feature_norm(self.extractor(tape.wave))) * keep
-        x = x + self.positions(x, keep)
+        frames, rows = (None, None) if keep.is_cuda else (_in_cache(tape.keep), _in_cache(tape.tokens))
+        x: Tensor = by_rows(self.feature_proj, frames, self.feature_norm(self.extractor(tape.wave))) * keep
+        x = x + self.positions(x, keep, frames)
         x = torch.cat([self.extra_tokens, x])[tape.tokens]
         attend = attention(self.head_slopes())
         x = self.norm(x)
         for block in self.blocks:
-            x = block(x, attend)
+            x = block(x, attend, rows)
         return x
 
     def head_slopes(self) -> Tensor:
@@ -184,6 +213,10 @@ class Encoder(nn.Module):
         if self.head is None:
             raise ValueError("an embedding-only network has no head")
         return F.linear(vectors.float(), self.head.weight.float(), self.head.bias.float())
+
+
+def _in_cache(rows: Tensor) -> list[int]:
+    return pieces(len(rows), ROWS_IN_CACHE)
 
 
 def normalized(samples: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from emotape.model.encoder import Encoder, GeluLinear
+from emotape.model.encoder import Encoder, FrameConvolution, GeluLinear, PositionConvolution, windows
+from emotape.model.pieces import pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,9 @@ _MKLDNN: Any = torch.ops.mkldnn
 
 _MIDDLE = torch.tensor(128.5)
 _ROWS = 128
+_VALUES = 1 << 18  # quantised at a time; 1 MB in fp32
+_PACKED = (nn.Linear, FrameConvolution, PositionConvolution)
+_WORTHWHILE = 20_000_000  # parameters
 _SMALL = 64  # inputs; a layer this narrow (the first convolution) gains nothing from int8 and loses accuracy
 
 
@@ -30,38 +34,99 @@ def pack(encoder: Encoder, arithmetic: str) -> Encoder:
     `arithmetic` is "float32", "bfloat16" or "int8"; with int8 the activations go from layer to layer in bfloat16. The
     encoder may come in any dtype: layers are converted one by one, so that no second copy of all weights is ever made.
     The head is kept in fp32.
+
+    A small network in fp32 stays as it is: its time goes into the calls either way, and torch's own products keep no
+    kernel in memory for every shape.
     """
     dtype = torch.float32 if arithmetic == "float32" else torch.bfloat16
-    for parent in list(encoder.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.Linear) and layer is not encoder.head:
-                setattr(parent, name, _packed(layer, arithmetic, dtype))
+    if arithmetic == "float32" and encoder.dims.parameters < _WORTHWHILE:
+        return encoder.to(dtype)
+    buffer = torch.empty(_largest(encoder), dtype=dtype)
+    for parent, name in _places(encoder):
+        # Nothing else holds the layer: its pages of the file go with it.
+        setattr(parent, name, _packed(getattr(parent, name), arithmetic, buffer))
     for name, kept in encoder.named_parameters():
         # What is left is small. A copy lets go of the file, whose pages would otherwise stay in memory beside ours.
         kept.data = kept.data.to(torch.float32 if name.startswith("head.") else dtype, copy=True)
     return encoder
 
 
-def _packed(layer: nn.Linear, arithmetic: str, dtype: torch.dtype) -> nn.Module:
-    if arithmetic == "int8" and layer.in_features > _SMALL:
-        return Int8Linear(layer)
-    return PackedLinear(layer, dtype)
+def _places(encoder: Encoder) -> list[tuple[nn.Module, str]]:
+    """Return where the layers are that are packed: the module that holds one, and its name there."""
+    return [
+        (parent, name)
+        for parent in encoder.modules()
+        for name, layer in parent.named_children()
+        if isinstance(layer, _PACKED) and not isinstance(parent, FrameConvolution) and layer is not encoder.head
+    ]
+
+
+def _largest(encoder: Encoder) -> int:
+    return max(values.numel() for values in encoder.parameters())
+
+
+def _packed(layer: nn.Module, arithmetic: str, buffer: Tensor) -> nn.Module:
+    if isinstance(layer, PositionConvolution):
+        return PackedConvolution(layer, buffer)
+    if isinstance(layer, FrameConvolution):
+        return _packed_frames(layer, arithmetic, buffer)
+    if not isinstance(layer, nn.Linear):
+        raise TypeError(f"{type(layer)} cannot be packed")
+    in_int8 = arithmetic == "int8" and layer.in_features > _SMALL
+    return Int8Linear(layer) if in_int8 else PackedLinear(layer, buffer)
+
+
+def _packed_frames(layer: FrameConvolution, arithmetic: str, buffer: Tensor) -> nn.Module:
+    if arithmetic == "int8" and layer.product.in_features > _SMALL:
+        return Int8FrameConvolution(layer)
+    layer.add_module("product", PackedLinear(layer.product, buffer))
+    return layer
+
+
+def _converted(weight: Tensor, buffer: Tensor) -> Tensor:
+    """Return a weight in the dtype of `buffer`, and in it if that is another: copies would leave holes in the heap."""
+    if weight.dtype == buffer.dtype and weight.is_contiguous():
+        return weight.detach()
+    return buffer[: weight.numel()].view(weight.shape).copy_(weight.detach())
 
 
 class PackedLinear(nn.Module):
     """A linear layer, with GELU if the original had it, on weights in the layout of the processor's own kernels."""
 
-    def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
+    def __init__(self, layer: nn.Linear, buffer: Tensor) -> None:
+        """`buffer` has the dtype to calculate in and room for the weight; it is free again afterwards."""
         super().__init__()
         self._activation = "gelu" if isinstance(layer, GeluLinear) else "none"
-        weight = layer.weight.detach().to(dtype).contiguous()
-        self._weight: Tensor = _MKLDNN._reorder_linear_weight(weight, None)
-        self._bias = _bias(layer, dtype)
+        self._weight: Tensor = _MKLDNN._reorder_linear_weight(_converted(layer.weight, buffer), None)
+        self._bias = _bias(layer, buffer.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [rows, in] to [rows, out]."""
         y: Tensor = _MKLDNN._linear_pointwise(x, self._weight, self._bias, self._activation, [], "none")
         return y
+
+
+class PackedConvolution(nn.Module):
+    """A positional convolution on weights in the layout of the processor's own kernels."""
+
+    def __init__(self, layer: PositionConvolution, buffer: Tensor) -> None:
+        """`buffer` as for `PackedLinear`."""
+        super().__init__()
+        self._groups = layer.groups
+        weight = _converted(layer.weight, buffer)[:, :, None]
+        one_piece = [1, layer.in_channels, 1, _ROWS + layer.kernel_size[0] - 1]
+        self._weight: Tensor = _MKLDNN._reorder_convolution_weight(
+            weight, [0, 0], [1, 1], [1, 1], layer.groups, one_piece
+        )
+        self._bias = _bias(layer, buffer.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map frames [F + kernel - 1, D] to frames [F, D], as a picture of one line whose channels come last."""
+        y: Tensor = _MKLDNN._convolution_pointwise(
+            x[None, None].permute(0, 3, 1, 2), self._weight, self._bias,
+            [0, 0], [1, 1], [1, 1], self._groups, "none", [], "",
+        )  # fmt: skip
+        return y[0, :, 0].T
 
 
 class Int8Linear(nn.Module):
@@ -77,16 +142,45 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [rows, in] to [rows, out]."""
-        lowest, highest = torch.aminmax(x)
-        scale = max(float(highest), -float(lowest), 1e-12) / 127
-        # Unsigned with its zero at 128, which is what the processor's dot products take on the left. Half is added
-        # because the conversion cuts; 127 scales either way stay within 1 to 255, so nothing needs clamping.
-        quantized = torch.add(_MIDDLE, x.float(), alpha=1 / scale).to(torch.uint8)
+        return self.product(*_unsigned(x), x.dtype)
+
+    def product(self, quantized: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+        """Map quantised rows [rows, in] and their scale to [rows, out] in `dtype`."""
         y: Tensor = torch.ops.onednn.qlinear_pointwise(
-            quantized, scale, 128, self._weight, self._scales, self._zeros, self._bias, 1.0, 0, x.dtype,
+            quantized, scale, 128, self._weight, self._scales, self._zeros, self._bias, 1.0, 0, dtype,
             self._activation, [], "none",
         )  # fmt: skip
         return y
+
+
+class Int8FrameConvolution(nn.Module):
+    """A strided convolution in int8 that quantises frames before they are copied into windows, not after."""
+
+    def __init__(self, layer: FrameConvolution) -> None:
+        super().__init__()
+        self._layer = layer.layer
+        self.product = Int8Linear(layer.product)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map frames [F, width] to the frames [F', channels] that lie wholly within them."""
+        quantized, scale = _unsigned(x)
+        return self.product.product(windows(quantized, self._layer), scale, x.dtype)
+
+
+def _unsigned(x: Tensor) -> tuple[Tensor, float]:
+    """Return activations in 8 bits and their scale.
+
+    Unsigned with its zero at 128, which is what the processor's dot products take on the left. Half is added because
+    the conversion cuts; 127 scales either way stay within 1 to 255, so nothing needs clamping. By way of 32 bits it
+    takes half the time, and so many rows at a time that what is between stays in the cache.
+    """
+    lowest, highest = torch.aminmax(x)
+    scale = max(float(highest), -float(lowest), 1e-12) / 127
+    quantized = torch.empty(x.shape, dtype=torch.uint8)
+    sizes = pieces(len(x), max(1, _VALUES // x.shape[-1]))
+    for part, place in zip(x.split_with_sizes(sizes), quantized.split_with_sizes(sizes), strict=True):
+        place.copy_(torch.add(_MIDDLE, part.float(), alpha=1 / scale).to(torch.int32))
+    return quantized, scale
 
 
 def _quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,6 +195,6 @@ def _quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
     return quantized, scales
 
 
-def _bias(layer: nn.Linear, dtype: torch.dtype) -> Tensor | None:
+def _bias(layer: nn.Linear | nn.Conv1d, dtype: torch.dtype) -> Tensor | None:
     bias: Tensor | None = layer.bias  # torch's types say that it is always there
     return None if bias is None else bias.detach().to(dtype, copy=True)

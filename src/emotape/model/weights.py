@@ -18,6 +18,7 @@ from emotape.errors import ModelFault
 from emotape.model.dims import Dims, read_dims
 from emotape.model.encoder import Encoder
 from emotape.model.labels import Label, label_of_token
+from emotape.model.mapped import HALVES, SAFETENSORS, halved, halves, read_mapped, same_in_halves, write_mapped
 from emotape.model.names import as_reference, from_reference, reference_names
 from emotape.model.note import note, read_note
 
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 CONFIG: Final = "config.yaml"
 TOKENS: Final = "tokens.txt"
-SAFETENSORS: Final = "model.safetensors"
 PICKLES: Final = ("model.pt", "model.pth", "model.pt.best", "pytorch_model.bin", "checkpoint.pt")
 
+_LARGE: Final = 20_000_000  # parameters; a smaller network is not the faster for weights in halves
 _NESTS: Final = ("model", "state_dict", "model_state_dict")
 _PREFIXES: Final = ("d2v_model.", "module.", "model.")
 
@@ -77,15 +78,20 @@ class Verification:
         return not self.problems
 
 
-def load(directory: Path, dtype: torch.dtype | None = torch.float32) -> LoadedModel:
+def load(
+    directory: Path, dtype: torch.dtype | None = torch.float32, *, rounded: torch.dtype | None = None
+) -> LoadedModel:
     """Load a model directory for inference, in `dtype` or (None) that of its weights, on the CPU.
 
-    Safetensors are memory-mapped: in their own dtype nothing is copied. Raises ModelFault for a directory that is
-    missing, truncated, mismatched or hostile.
+    Safetensors are memory-mapped: in their own dtype nothing is copied. A caller who will round the weights to
+    bfloat16 says so by `rounded`, and gets them from the smaller file where there is one. Raises ModelFault for a
+    directory that is missing, truncated, mismatched or hostile.
     """
     labels = read_labels(directory)
-    state, dims = _checked_state(directory, labels)
-    digest = _noted_digest(directory) or _digest(directory, dims, labels, state)
+    noted = _noted_digest(directory)
+    smaller = halves(directory, noted) if noted and rounded is torch.bfloat16 else None
+    state, dims = _checked_state(directory, labels, smaller)
+    digest = noted or _digest(directory, dims, labels, state)
     with torch.device("meta"):
         encoder = Encoder(dims)
     names = reference_names(dims)
@@ -99,10 +105,8 @@ def load(directory: Path, dtype: torch.dtype | None = torch.float32) -> LoadedMo
 def convert(source: Path, destination: Path) -> Conversion:
     """Write a model directory in `destination` with only what inference needs, as safetensors in its own dtype.
 
-    Raises ModelFault as `load` does.
+    A large network's weights are also written in halves, beside it. Raises ModelFault as `load` does.
     """
-    from safetensors.torch import save_file
-
     labels = read_labels(source)
     state, dims = _checked_state(source, labels)
     digest = _digest(source, dims, labels, state)
@@ -111,10 +115,9 @@ def convert(source: Path, destination: Path) -> Conversion:
         if (source / name).is_file() and source.resolve() != destination.resolve():
             (destination / name).write_bytes((source / name).read_bytes())
     weights = destination / SAFETENSORS
-    partial = weights.with_suffix(".partial")
-    whole = {name: values.contiguous() for name, values in state.items()}
-    save_file(whole, partial, metadata={"format": "pt", "digest": digest})
-    partial.replace(weights)
+    write_mapped(weights, state, digest)
+    if dims.parameters >= _LARGE and any(values.dtype == torch.float32 for values in state.values()):
+        write_mapped(destination / HALVES, halved(state), digest)
     note(destination, digest=digest, bytes=weights.stat().st_size)
     return Conversion(digest, sum(values.numel() for values in state.values()), weights.stat().st_size)
 
@@ -127,9 +130,11 @@ def verify(directory: Path) -> Verification:
         labels = read_labels(directory)
         state, dims = _checked_state(directory, labels)
         digest = _digest(directory, dims, labels, state)
+        smaller = halves(directory, digest)
+        stray = smaller is not None and not same_in_halves(smaller, state)
     except ModelFault as fault:
         return Verification(None, expected, (str(fault),))
-    if expected not in (None, digest):
+    if expected not in (None, digest) or stray:
         return Verification(digest, expected, (str(ModelFault("digest_mismatch", path=directory)),))
     return Verification(digest, expected, ())
 
@@ -161,11 +166,16 @@ def _noted_digest(directory: Path) -> str | None:
     return None
 
 
-def _checked_state(directory: Path, labels: tuple[Label | None, ...]) -> tuple[dict[str, Tensor], Dims]:
-    """Return what inference needs, as the reference names it, with the dims it was checked against."""
+def _checked_state(
+    directory: Path, labels: tuple[Label | None, ...], file: Path | None = None
+) -> tuple[dict[str, Tensor], Dims]:
+    """Return what inference needs, as the reference names it, with the dims it was checked against.
+
+    `file`: the safetensors to read instead of the directory's weights.
+    """
     if not (directory / CONFIG).is_file():
         raise ModelFault("model_missing", path=directory)
-    stored = _read_weights(directory)
+    stored = read_mapped(file) if file else _read_weights(directory)
     dims = read_dims(directory / CONFIG, classes=len(labels) if "proj.weight" in stored else 0)
     if "proj.weight" in stored and not labels:
         raise ModelFault("tokens_unreadable", path=directory / TOKENS)
@@ -175,21 +185,11 @@ def _checked_state(directory: Path, labels: tuple[Label | None, ...]) -> tuple[d
 def _read_weights(directory: Path) -> dict[str, Tensor]:
     weights = directory / SAFETENSORS
     if weights.is_file():
-        return _bare_names(_read_safetensors(weights))
+        return _bare_names(read_mapped(weights))
     for name in PICKLES:
         if (directory / name).is_file():
             return _bare_names(_unnested(directory / name, _read_pickle(directory / name)))
     raise ModelFault("model_missing", path=directory)
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelFault("weights_unreadable", path=path, reason=error) from error
 
 
 def _read_pickle(path: Path) -> object:
