@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from emotape import EngineOptions, Recognizer, RecognizerOptions, Waveform, decode
+from emotape import DecodeLimits, EngineOptions, Recognizer, RecognizerOptions, Waveform, decode
 from emotape.audio.speech import speech_probabilities
 from emotape.audio.waveform import SAMPLE_RATE
 from emotape.audio.window import WindowOptions
 from emotape.engine.runner import Clip, TorchRunner
-from emotape.errors import BadAudio, BadRequest, Cancelled, EngineFault, Expired, ModelFault, Overloaded
-from emotape.events import Answered, Event, ModelLoaded
+from emotape.errors import BadAudio, BadRequest, Cancelled, EngineFault, Expired, ModelFault, Overloaded, TooLong
+from emotape.events import Answered, Decoded, Event, ModelLoaded
 from emotape.model.encoder import Encoder
 from emotape.model.weights import load
 from tests.conftest import AUDIO, GOLDEN
@@ -355,3 +355,14 @@ def test_before_it_is_opened_nothing_waits_and_nothing_is_ready() -> None:
     closed = Recognizer()
     assert not closed.is_ready
     assert closed.waiting_seconds == 0.0
+
+
+def test_decoding_for_its_own_sake_is_the_recognizers_own() -> None:
+    """The same limits, the same waveform, and the fact is stated."""
+    facts: list[Event] = []
+    with Recognizer(options=RecognizerOptions(decode=DecodeLimits(seconds=3.0)), observer=facts.append) as recognizer:
+        found = recognizer.decode(SPEECH)
+        assert found.waveforms[0].digest() == decode(SPEECH).waveforms[0].digest()
+        assert any(isinstance(fact, Decoded) for fact in facts)
+        with pytest.raises(TooLong):
+            recognizer.decode(AUDIO / "jfk.flac")

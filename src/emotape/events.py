@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 log = logging.getLogger("emotape")
 
@@ -30,6 +33,30 @@ class PrecisionRefused:
     dtype: str
     worst: float
     same_labels: bool
+
+
+@dataclass(frozen=True)
+class WeightsOffloaded:
+    """`blocks` leave their weights in the machine's memory, to be fetched on every tape.
+
+    Without that, `device` would need `needed` bytes; `free` were free there (None: unknown).
+    """
+
+    device: str
+    blocks: int
+    needed: int
+    free: int | None
+
+
+@dataclass(frozen=True)
+class NotCompiled:
+    """torch could not compile the network for `device`, where it now runs operation by operation, several times slower.
+
+    Compiling needs Triton and a C compiler; `reason` is what was missing or failed.
+    """
+
+    device: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -60,10 +87,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class TapeRan:
-    """One tape went through the network. `tokens` counts frames and extra tokens."""
+    """One tape went through the network. `tokens` counts frames and extra tokens; `capacity` would have been most."""
 
     clips: int
     tokens: int
+    capacity: int
     audio_seconds: float
     seconds: float
     device: str
@@ -86,7 +114,66 @@ class Answered:
     seconds: float
 
 
-Event = ModelLoaded | PrecisionRefused | Decoded | Admitted | Refusal | TapeRan | MemoryShort | Answered
+@dataclass(frozen=True)
+class Settled:
+    """A request to a recognizer got its one answer, `seconds` after it was made: a prediction, or an error.
+
+    Of an error there are its `code` and whose `fault` it is; of a prediction, the seconds of audio (of every channel)
+    and of each stage: "wait" for a decoding thread, "decode", "window", "queue", "run", "finish", and "cache". It is
+    told in the caller's context, so that whoever listens finds the caller's context variables.
+    """
+
+    seconds: float
+    stages: Mapping[str, float]
+    audio_seconds: float = 0.0
+    code: str | None = None
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class CacheHit:
+    """A request got its answer without a run of its own, `seconds` after it asked the cache.
+
+    `shared` says that the answer came from a run that was under way for an equal request.
+    """
+
+    audio_seconds: float
+    seconds: float
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class CacheMiss:
+    """The cache had no answer, which took it `seconds` to say; the request goes on to the network."""
+
+    audio_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CacheDown:
+    """Redis failed again and again and is left alone for `seconds`; `reason` is the last failure."""
+
+    reason: str
+    seconds: float
+
+
+Event = (
+    ModelLoaded
+    | PrecisionRefused
+    | WeightsOffloaded
+    | NotCompiled
+    | Decoded
+    | Admitted
+    | Refusal
+    | TapeRan
+    | MemoryShort
+    | Answered
+    | Settled
+    | CacheHit
+    | CacheMiss
+    | CacheDown
+)
 
 
 class Observer(Protocol):
@@ -106,3 +193,13 @@ def tell(observer: Observer, event: Event) -> None:
         observer(event)
     except Exception:  # a broken listener must never cost a request its answer
         log.exception("an observer failed on %s", type(event).__name__)
+
+
+def fan_out(*observers: Observer) -> Observer:
+    """Return an observer that tells several; one that fails keeps nothing from the others."""
+
+    def tell_all(event: Event, /) -> None:
+        for observer in observers:
+            tell(observer, event)
+
+    return tell_all

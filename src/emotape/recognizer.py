@@ -11,34 +11,40 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, BinaryIO, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, BinaryIO, Self, TypedDict, TypeVar, Unpack
 
-from emotape.audio.decode import ChannelMode, DecodeLimits, decode
+from emotape.audio.decode import AudioSource, ChannelMode, DecodeLimits, Recording
 from emotape.audio.quality import assess
 from emotape.audio.speech import speech_probabilities
 from emotape.audio.waveform import Waveform
 from emotape.audio.window import WindowOptions, split_at_pauses
 from emotape.engine.pipeline import Pipeline, first, waited
-from emotape.engine.prediction import Heard, Wanted, predict
+from emotape.engine.prediction import Decoding, Heard, Wanted, predict
 from emotape.engine.progress import Pending, Progress
 from emotape.engine.resident import EngineOptions, Resident
 from emotape.engine.result import GRANULARITIES, Granularity, Prediction, Provenance
 from emotape.engine.runner import Clip
 from emotape.engine.segments import SegmentOptions
+from emotape.engine.settling import Settling
 from emotape.errors import BadRequest, EngineFault, Expired
 from emotape.events import Decoded, Observer, silent, tell
+from emotape.store.cache.key import Network, cache_key
+from emotape.store.cache.memo import Asked, Memo, Steps
 from emotape.store.catalogue import ModelEntry, resolve
 from emotape.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
 
+    from emotape.audio.processes import Decoder
     from emotape.engine.plan import Plan
     from emotape.engine.scheduler import RunReport
     from emotape.model.labels import Label
+    from emotape.store.cache.result_cache import ResultCache
 
+Answer = TypeVar("Answer")
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Waveform
 
 
@@ -75,7 +81,8 @@ class Recognizer:
         with Recognizer() as recognizer:
             print(recognizer.recognize("speech.mp3").emotion)
 
-    `model` is a name ("plus-large"), a directory, or None for the best model on this machine. Safe to use from any
+    `model` is a name ("plus-large"), a directory, or None for the best model on this machine. With a `cache`
+    (`MemoryCache()`, say) equal requests are calculated once; whoever made the cache closes it. Safe to use from any
     thread. Raises ModelFault when there is no such model.
     """
 
@@ -85,12 +92,15 @@ class Recognizer:
         *,
         options: RecognizerOptions | None = None,
         observer: Observer = silent,
+        cache: ResultCache | None = None,
     ) -> None:
         self.options = options or RecognizerOptions()
         self.model: ModelEntry = resolve(model, self.options.models_folder)
         self._observer = observer
         self._lock = threading.Lock()
+        self._cache = cache
         self._pipeline: Pipeline | None = None
+        self._memo: Memo | None = None
         self._closed = False
 
     def recognize(self, source: Source, **wanted: Unpack[RequestOptions]) -> Prediction:
@@ -120,6 +130,13 @@ class Recognizer:
     def submit_channels(self, source: Source, **wanted: Unpack[RequestOptions]) -> Pending[tuple[Prediction, ...]]:
         """Like `submit`, for each channel of a recording, in order."""
         return self._submit(source, "split", wanted)
+
+    def decode(self, source: AudioSource, channels: ChannelMode = "mix") -> Recording:
+        """Decode a recording as its requests would: within the same limits, in the same processes. Loads the model.
+
+        Raises BadAudio, TooLong and BadRequest.
+        """
+        return self._recording(self._ready().decode, source, channels)
 
     def open(self) -> Self:
         """Load the model and make it warm, if it is not yet. Raises ModelFault or EngineFault."""
@@ -187,42 +204,60 @@ class Recognizer:
         if not pipeline.resident.labels and not wanted.embedding:
             raise BadRequest("no_scores_in_model", model=self.model.name)
 
+        settling = Settling(self._observer)
+
         def hear(answer: Pending[tuple[Prediction, ...]]) -> None:
+            settling.begin()
             answer.follow(lambda: Progress("decoding"))
             if deadline is not None and time.monotonic() > deadline:
                 raise Expired("expired")
-            heard = self._heard(source, channels, wanted)
-            clips = [
-                Clip(channel.waveform.part(span.start, span.stop), wanted.frame_embeddings)
-                for channel in heard
-                for span in channel.spans
-            ]
-            report = pipeline.resident.submit(clips, deadline)
-            answer.add_done_callback(lambda _: report.cancel())
-            pipeline.when_done(
-                report, answer, lambda scores: self._predictions(pipeline.resident, heard, scores, wanted)
-            )
+            if self._memo is not None:
+                self._memo.answer(Asked(source, channels, wanted, deadline), answer)
+            else:
+                decoding = self._decoded(pipeline.decode, source, channels)
+                self._run(pipeline, decoding, wanted, answer, deadline, lambda made: made)
 
-        return pipeline.admit(hear)
+        return settling.watch(lambda: pipeline.admit(hear))
 
-    def _heard(self, source: Source, channels: ChannelMode, wanted: Wanted) -> list[Heard]:
-        """Decode a recording and find its windows, channel by channel."""
-        started = time.perf_counter()
+    def _decoded(self, decode: Decoder, source: Source, channels: ChannelMode) -> Decoding:
+        """Decode a recording, unless it is."""
         if isinstance(source, Waveform):
-            waveforms: tuple[Waveform, ...] = (source,)
-            warnings: tuple[str, ...] = ()
-        else:
-            recording = decode(source, self.options.decode, channels)
-            waveforms, warnings = recording.waveforms, recording.warnings
-            about = recording.source
-            tell(
-                self._observer,
-                Decoded(about.container, about.codec, about.seconds, time.perf_counter() - started),
-            )
-        seconds = time.perf_counter() - started
-        return [self._windowed(waveform, warnings, wanted, seconds) for waveform in waveforms]
+            return Decoding((source,), (), 0.0)
+        started = time.perf_counter()
+        recording = self._recording(decode, source, channels)
+        return Decoding(recording.waveforms, recording.warnings, time.perf_counter() - started)
 
-    def _windowed(self, waveform: Waveform, warnings: tuple[str, ...], wanted: Wanted, decode_seconds: float) -> Heard:
+    def _recording(self, decode: Decoder, source: AudioSource, channels: ChannelMode) -> Recording:
+        started = time.perf_counter()
+        recording = decode(source, self.options.decode, channels)
+        about = recording.source
+        tell(self._observer, Decoded(about.container, about.codec, about.seconds, time.perf_counter() - started))
+        return recording
+
+    def _run(
+        self,
+        pipeline: Pipeline,
+        decoding: Decoding,
+        wanted: Wanted,
+        answer: Pending[Answer],
+        deadline: float | None,
+        end: Callable[[tuple[Prediction, ...]], Answer],
+    ) -> None:
+        """Find a recording's windows, have them run, and answer with what `end` makes of the predictions."""
+        answer.follow(lambda: Progress("decoding"))
+        heard = [self._windowed(waveform, decoding, wanted) for waveform in decoding.waveforms]
+        clips = [
+            Clip(channel.waveform.part(span.start, span.stop), wanted.frame_embeddings)
+            for channel in heard
+            for span in channel.spans
+        ]
+        report = pipeline.resident.submit(clips, deadline)
+        answer.add_done_callback(lambda _: report.cancel())
+        pipeline.when_done(
+            report, answer, lambda scores: end(self._predictions(pipeline.resident, heard, scores, wanted))
+        )
+
+    def _windowed(self, waveform: Waveform, decoding: Decoding, wanted: Wanted) -> Heard:
         started = time.perf_counter()
         longer = waveform.seconds > self.options.window.longest
         listen = longer or wanted.quality or wanted.granularity == "segment"
@@ -230,8 +265,8 @@ class Recognizer:
         spans = split_at_pauses(len(waveform), speech, self.options.window)
         quality = assess(waveform, speech)
         cut = ("windowed",) if len(spans) > 1 else ()
-        stages = {"decode": decode_seconds, "window": time.perf_counter() - started}
-        return Heard(waveform, spans, speech, quality, (*warnings, *cut, *quality.warnings), stages)
+        stages = {"decode": decoding.seconds, "window": time.perf_counter() - started}
+        return Heard(waveform, spans, speech, quality, (*decoding.warnings, *cut, *quality.warnings), stages)
 
     def _predictions(
         self, resident: Resident, heard: Sequence[Heard], report: RunReport, wanted: Wanted
@@ -268,8 +303,22 @@ class Recognizer:
                 raise EngineFault("closed")
             if self._pipeline is None:
                 resident = Resident(self.model.path, self.model.name, self.options.engine, self._observer)
-                self._pipeline = Pipeline(resident, self.options.pending)
+                pipeline = Pipeline(resident, self.options.pending)
+                self._memo = None if self._cache is None else self._memo_before(pipeline, self._cache)
+                self._pipeline = pipeline
             return self._pipeline
+
+    def _memo_before(self, pipeline: Pipeline, cache: ResultCache) -> Memo:
+        """Put the cache between requests and the network."""
+        options, resident = self.options, pipeline.resident
+        network = Network(resident.digest, resident.dtype)
+        steps = Steps(
+            decode=lambda source, channels: self._decoded(pipeline.decode, source, channels),
+            key=lambda sound, wanted: cache_key(sound, wanted, network, options.window, options.segment),
+            run=lambda *request: self._run(pipeline, *request),
+            elsewhere=pipeline.aside,
+        )
+        return Memo(cache, steps, options.decode, self._observer)
 
 
 def _checked(options: RequestOptions) -> Wanted:

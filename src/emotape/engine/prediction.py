@@ -38,6 +38,15 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
+class Decoding:
+    """The waveforms of a recording, what its decoder warned of, and how many seconds decoding took."""
+
+    waveforms: tuple[Waveform, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
 class Heard:
     """One channel of a recording on its way to the network.
 

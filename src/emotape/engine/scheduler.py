@@ -270,7 +270,8 @@ class Scheduler:
         audio_seconds = sum(waveform.seconds for waveform in waveforms)
         tokens = sum(self._clip_tokens(request.clips[index]) for request, index in pieces)
         self._pace = seconds / audio_seconds
-        tell(self._observer, TapeRan(len(pieces), tokens, audio_seconds, seconds, runner.device))
+        capacity = max(self._tape_tokens, tokens)  # a clip longer than a tape has one of its own
+        tell(self._observer, TapeRan(len(pieces), tokens, capacity, audio_seconds, seconds, runner.device))
 
     def _answer(self, request: _Request) -> None:
         now = self._clock()
