@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emotape.audio.decode import DecodeLimits, Recording, decode
+from emotape.engine.progress import Pending, Progress
 from emotape.engine.result import Granularity, Prediction, Provenance, Segment
 from emotape.model.labels import OFFICIAL, OFFICIAL_KEYS
 
@@ -18,17 +23,99 @@ if TYPE_CHECKING:
 
 @dataclass
 class FakeRecognizer:
-    """Answers any waveform, or raises `failure`; counts in `asked`."""
+    """Answers any waveform at once, or raises `failure`; counts in `asked`.
+
+    `held` requests report `progress` until `release`; without `ready` being set, submitting waits for it.
+    """
 
     failure: Exception | None = None
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    held: bool = False
+    progress: Progress = field(default_factory=lambda: Progress("queued", ahead_seconds=35.0))
     asked: list[tuple[str, bool]] = field(default_factory=list)
+    given: list[Pending[Prediction]] = field(default_factory=list)
+    ready: threading.Event = field(default_factory=lambda: _set(threading.Event()))
 
-    def recognize(self, source: Waveform, *, granularity: Granularity, embedding: bool, quality: bool) -> Prediction:
+    @property
+    def is_ready(self) -> bool:
+        return self.ready.is_set()
+
+    def decode(self, source: str, /) -> Recording:
+        return decode(source, self.limits)
+
+    def submit(
+        self, source: Waveform, *, granularity: Granularity, embedding: bool, quality: bool
+    ) -> Pending[Prediction]:
         assert quality, "the page always wants to know whether the sound is usable"
+        self.ready.wait()
         self.asked.append((granularity, embedding))
         if self.failure:
             raise self.failure
-        return prediction(source, granularity=granularity, embedding=embedding)
+        pending: Pending[Prediction] = Pending()
+        pending.follow(lambda: self.progress)
+        pending.answer = prediction(source, granularity=granularity, embedding=embedding)  # type: ignore[attr-defined]
+        self.given.append(pending)
+        if not self.held:
+            _answer(pending)
+        return pending
+
+    def release(self) -> None:
+        """Answer everything that is held, and whatever comes."""
+        self.held = False
+        for pending in self.given:
+            _answer(pending)
+
+
+def _answer(pending: Pending[Prediction]) -> None:
+    with suppress(InvalidStateError):  # answered before, or withdrawn
+        pending.set_result(pending.answer)  # type: ignore[attr-defined]
+
+
+def _set(event: threading.Event) -> threading.Event:
+    event.set()
+    return event
+
+
+@dataclass(frozen=True)
+class FakeGpu:
+    name: str = "NVIDIA H200"
+    utilisation: float = 21.0
+    memory_used: int = 20 * 2**30
+    memory_total: int = 139 * 2**30
+
+
+@dataclass(frozen=True)
+class FakeAdvice:
+    code: str
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FakeSnapshot:
+    cpu_percent: float
+    memory_used: int = 5 * 2**30
+    memory_total: int = 8 * 2**30
+    process_memory: int = 700 * 2**20
+    swap_used: int = 0
+    gpus: tuple[FakeGpu, ...] = (FakeGpu(),)
+    queue_seconds: float = 12.5
+    requests_per_second: float = 3.2
+    realtime_factor: float = 41.0
+    cache_hit_rate: float | None = None
+    stages: dict[str, float] = field(default_factory=lambda: {"decode": 1.0, "run": 3.0})
+    advice: tuple[FakeAdvice, ...] = ()
+
+
+@dataclass
+class FakeWatches:
+    """A machine whose processor is busier at every look."""
+
+    looks: int = 0
+    advice: tuple[FakeAdvice, ...] = ()
+
+    def snapshot(self) -> FakeSnapshot:
+        self.looks += 1
+        return FakeSnapshot(cpu_percent=float(self.looks), advice=self.advice)
 
 
 def prediction(waveform: Waveform, *, granularity: Granularity = "utterance", embedding: bool = False) -> Prediction:

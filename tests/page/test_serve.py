@@ -40,7 +40,7 @@ def test_a_second_server_on_the_port_leaves_with_the_cure(server: Server) -> Non
 
 
 def test_an_address_that_others_can_reach_is_warned_of_and_sigterm_stops_it(tmp_path: Path) -> None:
-    running = start_server(tmp_path, "--host", "0.0.0.0")  # noqa: S104 - a free port, for a second
+    running = start_server(tmp_path, "--host", "0.0.0.0", "--insecure")  # noqa: S104 - a free port, for a second
     assert "password" in running.said
     assert list(tmp_path.glob("emotape-uploads-*"))
     assert running.stop(signal.SIGTERM) == 0
@@ -63,8 +63,11 @@ def test_without_the_serve_extra_it_says_what_to_install(monkeypatch: pytest.Mon
     assert missing.value.code == "serve_not_installed"
 
 
-def test_only_the_ui_module_knows_gradio() -> None:
+def test_only_the_package_of_the_screen_knows_gradio() -> None:
     import grimp
 
     graph = grimp.build_graph("emotape", include_external_packages=True, cache_dir=None)
-    assert graph.find_modules_that_directly_import("gradio") == {"emotape.delivery.ui"}
+    knowing = graph.find_modules_that_directly_import("gradio")
+    others = {module for module in knowing if not module.startswith("emotape.delivery.ui.")}
+    assert others <= {"emotape.delivery.bench.peer_server"}  # which measures Gradio's own queue beside ours
+    assert knowing - others

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 import soundfile
 
 from emotape.audio.decode import DecodeLimits
-from emotape.delivery.server import create_app, preferred_language, private_uploads, take_address, url_of
+from emotape.delivery.api.language import preferred_language
+from emotape.delivery.api.service import Service
+from emotape.delivery.server import create_app, private_uploads, take_address, url_of
 from emotape.errors import BadRequest
 from tests.page.fake import FakeRecognizer
 
@@ -43,7 +44,9 @@ def visiting(recognizer: FakeRecognizer, keep_seconds: float = 3600.0) -> Iterat
     from emotape.delivery.ui import PageOptions
 
     options = PageOptions(experimental=True, limits=DecodeLimits(bytes=1_000_000), keep_seconds=keep_seconds)
-    with TestClient(create_app(recognizer, options), base_url="http://127.0.0.1:7860") as opened:
+    service = Service(cast("Any", recognizer))
+    service.readiness.mark_ready()
+    with TestClient(create_app(service, options), base_url="http://127.0.0.1:7860") as opened:
         yield opened
 
 
@@ -100,7 +103,11 @@ def press(client: TestClient, upload: dict[str, Any] | None) -> dict[str, Any]:
     """Press the button as a browser would, with any file reference, and return the last message."""
     (button,) = (dependency for dependency in configuration(client)["dependencies"] if len(dependency["inputs"]) == 3)
     session = os.urandom(8).hex()
-    body = {"data": [upload, "utterance", False], "fn_index": button["id"], "session_hash": session}
+    body = {
+        "data": [[upload] if upload else None, "utterance", False],
+        "fn_index": button["id"],
+        "session_hash": session,
+    }
     assert client.post("/en/gradio_api/queue/join", json=body).status_code == 200
     stream = client.get("/en/gradio_api/queue/data", params={"session_hash": session}).text
     messages = [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line.startswith("data: ")]
@@ -124,7 +131,15 @@ def test_an_uploaded_file_is_answered(client: TestClient, recognizer: FakeRecogn
     before = len(recognizer.asked)
     answered = press(client, uploaded(client, tmp_path))
     assert answered["success"] is True
+    (state,) = answered["output"]["data"]
+    assert state["files"][0]["stage"] == "answered"
     assert len(recognizer.asked) == before + 1
+    address = "/page/" + state["files"][0]["view"].removeprefix("../page/")
+    view = client.get(address).json()
+    assert view["file"] == "noise.wav"
+    sound = client.get("/page/" + view["sound"].removeprefix("../page/"), headers={"range": "bytes=0-9"})
+    assert (sound.status_code, len(sound.content)) == (206, 10)
+    assert client.get(address.replace("view.json", "..%2Fview.json")).status_code == 404
 
 
 def test_a_failure_nobody_foresaw_becomes_an_error_card_without_a_traceback(uploads: Path, tmp_path: Path) -> None:
@@ -140,8 +155,7 @@ def test_uploads_and_results_are_deleted_when_their_time_has_come(uploads: Path,
         before = files_in(uploads)
         answered = press(client, uploaded(client, tmp_path))
         assert answered["success"] is True
-        names = {Path(path).name for path in re.findall(r'"path": "([^"]+)"', json.dumps(answered))}
-        assert {"result.json", "processed_audio.wav"} <= names
+        assert '"stage": "answered"' in json.dumps(answered)
         while files_in(uploads) - before:  # the test's own time limit ends this
             client.get("/livez")
 
@@ -157,6 +171,27 @@ def test_a_path_on_the_server_is_not_taken_for_an_upload(
     assert str(private) not in json.dumps(refused)
     assert len(recognizer.asked) == before
     assert client.get(f"/en/gradio_api/file={private}").status_code in {403, 404}
+
+
+@pytest.mark.parametrize("name", ["../render.py", "..%2f__init__.py", "nothing.js", "icon.svg/..", "%00.js"])
+def test_the_scripts_address_gives_nothing_but_scripts(client: TestClient, name: str) -> None:
+    assert client.get(f"/page/assets/x/{name}").status_code == 404
+
+
+def test_the_scripts_are_kept_by_browsers_until_they_change(client: TestClient) -> None:
+    from emotape.delivery.page.routes import assets_version
+
+    current = client.get(f"/page/assets/{assets_version()}/page.js")
+    assert "max-age" in current.headers["cache-control"]
+    assert current.headers["content-type"].startswith("text/javascript")
+    assert client.get("/page/assets/old/page.js").headers["cache-control"] == "no-store"
+
+
+def test_the_page_knows_whether_the_model_is_loaded(client: TestClient, recognizer: FakeRecognizer) -> None:
+    assert client.get("/page/state").json() == {"ready": True}
+    recognizer.ready.clear()
+    assert client.get("/page/state").json() == {"ready": False}
+    recognizer.ready.set()
 
 
 def test_an_upload_beyond_the_limit_is_refused(client: TestClient) -> None:

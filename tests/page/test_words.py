@@ -37,5 +37,5 @@ def test_an_error_has_message_cause_and_cure_in_both_languages(code: str) -> Non
 def test_every_word_is_shown_somewhere() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in Path(emotape.__file__).parent.rglob("*.py"))
     composed = {f"page_{granularity}" for granularity in GRANULARITIES}
-    shown = {code for code in {**WORDS["texts"], **WORDS["errors"]} if f'"{code}"' in source}
-    assert shown | composed == {*WORDS["texts"], *WORDS["errors"]}
+    codes = {code for code in (*WORDS["texts"], *WORDS["errors"]) if not code.startswith("view_")}  # see test_scripts
+    assert {code for code in codes if f'"{code}"' in source} | composed == codes

@@ -1,96 +1,131 @@
-"""One press of the button: a file becomes a prediction and the files to download."""
+"""One recording: a file becomes a prediction, and what a visitor sees, hears and downloads of it."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from emotape.errors import BadRequest
+from emotape.delivery.page.view import view
 
 if TYPE_CHECKING:
-    from emotape.audio.decode import DecodeLimits, Source
+    from pathlib import Path
+
+    from emotape.audio.decode import Recording, Source
     from emotape.audio.waveform import Waveform
+    from emotape.delivery.page.shelf import Shelf
+    from emotape.engine.progress import Pending
     from emotape.engine.result import Granularity, Prediction
     from emotape.wording import Language
 
-DOWNLOADS: Final = ("result.json", "embedding.npy", "frames.csv", "")
-"""Files of the result folder that are offered one by one; the empty name is the whole folder, zipped."""
+DOWNLOADS: Final = ("result.json", "frames.csv", "segments.csv", "segments.srt", "embedding.npy")
+"""Files of the result folder that are offered one by one, beside the whole folder as a zip."""
+AT_ONCE: Final = 16  # recordings of all visitors that are in memory at a time
 
 
 class Recognizes(Protocol):
     """What the page needs of `emotape.Recognizer`."""
 
-    def recognize(self, source: Waveform, *, granularity: Granularity, embedding: bool, quality: bool) -> Prediction:
-        """Return the emotions of one waveform."""
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether the model is loaded and warm."""
+
+    def decode(self, source: str, /) -> Recording:
+        """Return the recording in a file. Raises BadAudio or TooLong."""
+
+    def submit(
+        self, source: Waveform, *, granularity: Granularity, embedding: bool, quality: bool
+    ) -> Pending[Prediction]:
+        """Return the future emotions of one waveform; waits until the model is loaded."""
 
 
 @dataclass(frozen=True)
 class Desk:
-    """Where a page's requests are answered: by what, within which limits, in which language."""
+    """Where a page's requests are answered: by what, in which language, kept where."""
 
     recognizer: Recognizes
-    limits: DecodeLimits
     language: Language
+    shelf: Shelf
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    door: asyncio.Lock = field(default_factory=asyncio.Lock)  # one thread, not many, waits for a model that loads
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that a visitor gave: where it lies, and what they call it."""
+
+    path: str
+    name: str
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a visitor asked for. `path` is the uploaded file, None before there is one."""
+    """What a visitor asked for."""
 
-    path: str | None
+    uploads: tuple[Upload, ...]
     granularity: Granularity = "utterance"
     embedding: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a visitor gets. `sound` is what the network heard; `files` are to download, by their name in `DOWNLOADS`."""
+    """What was recognized of an upload, with the time that decoding took here."""
 
     prediction: Prediction
+    waveform: Waveform
     source: Source
     name: str
-    sound: Path
-    files: dict[str, Path]
+    finished: datetime
 
 
-def answer(desk: Desk, request: Request, folder: Path) -> Answer:
-    """Decode, recognize and write the result folder under `folder`.
+@dataclass(frozen=True)
+class Shelved:
+    """What remains of an answer once it is written: where its view is, and what a list of answers shows."""
 
-    Raises BadRequest ("page_no_audio") without a file, and whatever decoding and recognizing raise.
-    """
-    from emotape.audio.decode import decode
+    view: str
+    folder: Path
+    label: dict[str, str] | None
+    document: dict[str, Any]
 
-    if not request.path:
-        raise BadRequest("page_no_audio")
+
+def decoded(desk: Desk, upload: Upload) -> tuple[Recording, float]:
+    """Return the recording and the seconds that decoding took. Raises BadAudio or TooLong."""
     started = time.perf_counter()
-    recording = decode(request.path, desk.limits)
-    decoding = time.perf_counter() - started
-    prediction = desk.recognizer.recognize(
-        recording.waveforms[0], granularity=request.granularity, embedding=request.embedding, quality=True
-    )
-    prediction = replace(
+    recording = desk.recognizer.decode(upload.path)
+    return recording, time.perf_counter() - started
+
+
+def answered(upload: Upload, recording: Recording, decoding: float, prediction: Prediction) -> Answer:
+    """Join what decoding and recognizing say of a recording."""
+    whole = replace(
         prediction,
         stages={"decode": decoding, **{k: v for k, v in prediction.stages.items() if k != "decode"}},
         warnings=tuple(dict.fromkeys((*recording.warnings, *prediction.warnings))),
     )
-    sound, files = _write(prediction, recording.waveforms[0], folder, desk.language)
-    return Answer(prediction, recording.source, Path(request.path).name, sound, files)
+    return Answer(whole, recording.waveforms[0], recording.source, upload.name, datetime.now().astimezone())
 
 
-def _write(
-    prediction: Prediction, waveform: Waveform, folder: Path, language: Language
-) -> tuple[Path, dict[str, Path]]:
-    """Write the known result folder and a zip of it; return the sound, and the files to offer."""
-    from emotape.delivery.export import EXPORTERS, Contents, write_folder
+def shelve(desk: Desk, answer: Answer, place: str) -> Shelved:
+    """Write the known result folder, a zip of it and what the page shows into a place of the shelf.
 
-    finished = datetime.now().astimezone()
+    Raises BadRequest ("output_unwritable") when the disk is full.
+    """
+    from emotape.delivery.export import EXPORTERS, Contents, document, write_folder
+
+    prediction, shelf = answer.prediction, desk.shelf
     exports = tuple(EXPORTERS) if prediction.granularity == "segment" else ()
-    written = write_folder(folder, Contents(prediction, waveform, finished, language, exports))
-    archive = shutil.make_archive(str(written), "zip", root_dir=folder, base_dir=written.name)
-    offered = {name: written / name if name else Path(archive) for name in DOWNLOADS}
-    sound = written / "processed_audio.wav"
-    return sound, {name: path for name, path in offered.items() if path.exists()}
+    contents = Contents(prediction, answer.waveform, answer.finished, desk.language, exports)
+    folder = write_folder(shelf.folder(place), contents)
+    shutil.make_archive(str(folder), "zip", root_dir=folder.parent, base_dir=folder.name)
+    offered = [*(name for name in DOWNLOADS if (folder / name).exists()), f"{folder.name}.zip"]
+    links = {name: shelf.address(place, name) for name in offered}
+    shown = view(answer, shelf.address(place, "processed_audio.wav"), links)
+    sheet = shelf.folder(place) / "view.json"
+    sheet.write_text(json.dumps(shown, ensure_ascii=False, allow_nan=False), encoding="utf-8", errors="replace")
+    facts = document(answer.name, replace(prediction, frames=None, embedding=None), answer.finished, {}, desk.language)
+    label = next((label for label in shown["labels"] if label["key"] == shown["emotion"]), None)
+    return Shelved(shelf.address(place, "view.json"), folder, label, facts)

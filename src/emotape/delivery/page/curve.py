@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emotape.engine.result import Prediction
     from emotape.model.labels import Label
 
-POINTS: Final = 300  # per label; more than a pane is wide in readable pixels
+POINTS: Final = 600  # per label; about what a pane is wide in pixels
 VISIBLE: Final = 0.05  # a label that never reaches this probability is left out
 
 

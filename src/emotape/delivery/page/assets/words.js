@@ -1,0 +1,53 @@
+// What the page says, in its language, and how it writes numbers.
+
+let words = { texts: {}, warnings: {} };
+let language = "en";
+
+export function learn(given, tongue) {
+  words = given;
+  language = tongue;
+}
+
+export function say(code, facts = {}) {
+  return words.texts[code].replace(/\{(\w+)\}/g, (_, name) => facts[name]);
+}
+
+export function warning(code) {
+  return words.warnings[code] ?? code;
+}
+
+export function stageName(stage) {
+  return words.texts[`stage_${stage}`] ?? stage;
+}
+
+// In Chinese with the English name beside it, as on the known page.
+export function labelName(label) {
+  return language === "zh" && label.zh !== label.en ? `${label.zh} ${label.en}` : label.en;
+}
+
+export function shortName(label) {
+  return language === "zh" ? label.zh : label.en;
+}
+
+export function percent(share) {
+  return `${(100 * share).toFixed(1)}%`;
+}
+
+export function clock(seconds, digits = 1) {
+  const parts = 10 ** digits;
+  const all = Math.round(seconds * parts);
+  const whole = Math.floor(all / parts);
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  const rest = `${String(whole % 60).padStart(2, "0")}.${String(all % parts).padStart(digits, "0")}`;
+  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+}
+
+export function moment(text) {
+  return new Date(text).toLocaleString(language === "zh" ? "zh-CN" : "en-GB", { dateStyle: "short", timeStyle: "short" });
+}
+
+export function bytes(count) {
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(count, 1)) / 10));
+  return `${(count / 1024 ** power).toFixed(power > 2 ? 1 : 0)} ${units[power]}`;
+}
