@@ -1,0 +1,100 @@
+"""The limits that a container or a service manager put on this process: Linux control groups, version 2 and 1."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_ROOT: Final = Path("/sys/fs/cgroup")
+_UNLIMITED: Final = 1 << 60  # version 1 writes "no limit" as a number near 2^63
+
+
+@dataclass(frozen=True)
+class ControlGroup:
+    """A group's folder and those above it, the nearest first; none where there are no groups."""
+
+    folders: tuple[Path, ...]
+
+    @classmethod
+    def of_this_process(cls, root: Path = _ROOT, membership: Path = Path("/proc/self/cgroup")) -> ControlGroup:
+        """Find the group that this process belongs to."""
+        return cls(_folders(root, membership))
+
+    def memory(self) -> tuple[int, int] | None:
+        """Return bytes in use and their limit, of the tightest group; None without a limit.
+
+        Pages of files that were not used lately are not counted: the system drops them when memory is short.
+        """
+        limits = [(limit, folder) for folder in self.folders if (limit := _limit(folder)) is not None]
+        if not limits:
+            return None
+        limit, folder = min(limits)
+        used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes") or 0
+        return max(0, used - _inactive_files(folder)), limit
+
+    def cores(self) -> float | None:
+        """Return how many cores' time the group may use; None without a quota."""
+        quotas = [quota for folder in self.folders if (quota := _quota(folder)) is not None]
+        return min(quotas, default=None)
+
+    def cpu_seconds(self) -> float | None:
+        """Return the seconds of processor time that the group has used."""
+        for folder in self.folders[:1]:
+            found = _line(folder / "cpu.stat", "usage_usec")
+            return None if found is None else found / 1e6
+        return None
+
+
+def _folders(root: Path, membership: Path) -> tuple[Path, ...]:
+    try:
+        told = membership.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ()
+    lines = [line.split(":", 2) for line in told if line.count(":") > 1]
+    unified = [_upwards(root, path, "memory.current") for number, _, path in lines if number == "0"]
+    memory = [
+        _upwards(root / "memory", path, "memory.limit_in_bytes")
+        for _, controllers, path in lines
+        if "memory" in controllers.split(",")
+    ]
+    return next(filter(None, unified + memory), ())
+
+
+def _upwards(root: Path, path: str, file: str) -> tuple[Path, ...]:
+    """Return the folders from a group up to `root` that have `file`; inside a container it may be `root`."""
+    own = root / path.lstrip("/")
+    return tuple(folder for folder in (own, *own.parents) if folder.is_relative_to(root) and (folder / file).exists())
+
+
+def _limit(folder: Path) -> int | None:
+    found = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
+    return found if found and found < _UNLIMITED else None
+
+
+def _quota(folder: Path) -> float | None:
+    with suppress(OSError, ValueError):
+        quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        return None if quota == "max" else int(quota) / int(period)
+    return None
+
+
+def _inactive_files(folder: Path) -> int:
+    statistics = folder / "memory.stat"
+    return _line(statistics, "total_inactive_file") or _line(statistics, "inactive_file") or 0
+
+
+def _number(file: Path) -> int | None:
+    """Return the number in a file; None if there is none, or it says "max"."""
+    with suppress(OSError, ValueError):
+        return int(file.read_text(encoding="ascii"))
+    return None
+
+
+def _line(file: Path, name: str) -> int | None:
+    with suppress(OSError, ValueError):
+        for line in file.read_text(encoding="ascii").splitlines():
+            if line.startswith(f"{name} "):
+                return int(line.split()[1])
+    return None
