@@ -85,6 +85,18 @@ class BadRequest(CallerError):
     """An option, a label, a path or a manifest makes no sense."""
 
 
+class Denied(CallerError):
+    """The caller did not say who it is ("key_…"), or may not do this."""
+
+
+class NotFound(CallerError):
+    """There is nothing of that name."""
+
+
+class Conflict(CallerError):
+    """The request contradicts what is already there."""
+
+
 class Refused(EmotapeError):
     """Nothing is wrong with the input, but it is not answered now."""
 
@@ -95,6 +107,14 @@ class Overloaded(Refused):
     """The queue, measured in seconds of audio, is full; `retry_after` hints when to come again."""
 
     def __init__(self, code: str = "overloaded", *, retry_after: float, **facts: object) -> None:
+        super().__init__(code, retry_after=retry_after, **facts)
+        self.retry_after = retry_after
+
+
+class NotReady(Refused):
+    """The service is loading its model, or is stopping; `retry_after` hints when to come again."""
+
+    def __init__(self, code: str, *, retry_after: float, **facts: object) -> None:
         super().__init__(code, retry_after=retry_after, **facts)
         self.retry_after = retry_after
 

@@ -1,7 +1,8 @@
-"""The web application: the page in two languages, and what a supervisor asks."""
+"""The web application: the interface and the page in two languages, on one port."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -10,35 +11,40 @@ from importlib import resources
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi import Request  # noqa: TC002 - FastAPI reads annotations when it runs
+from fastapi.responses import RedirectResponse, Response
 
+from emotape.delivery.api.language import preferred_language
 from emotape.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from emotape.delivery.page.answer import Recognizes
+    from fastapi import FastAPI
+
+    from emotape.delivery.api.service import Service
+    from emotape.delivery.observation import Observation
     from emotape.delivery.ui import PageOptions
-    from emotape.wording import Language
 
 LANGUAGE_COOKIE: Final = "emotape_language"
 _YEAR: Final = 365 * 24 * 3600
 _GRADIO_FOLDER: Final = "GRADIO_TEMP_DIR"  # the only way to tell it
-_BACKLOG: Final = 128
-_FAREWELL_SECONDS: Final = 5  # how long a stopping server waits for answers that are under way
+_BACKLOG: Final = 1024
+FAREWELL_SECONDS: Final = 5  # how long a stopping server waits for what is no work, such as the stream of a page
+_POLL_SECONDS: Final = 0.05
 
 
-def create_app(recognizer: Recognizes, options: PageOptions) -> FastAPI:
-    """Return the application around a recognizer that is loaded and warm."""
+def create_app(service: Service, options: PageOptions, observation: Observation | None = None) -> FastAPI:
+    """Return the interface with the page, observed if anybody does; the recognizer may still be loading its model."""
     from emotape.delivery import ui
+    from emotape.delivery.api.app import create_app as create_interface
 
-    app = FastAPI(title="emotape", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_api_route("/livez", _alive, methods=["GET"])
-    app.add_api_route("/readyz", _alive, methods=["GET"])
-    app.add_api_route("/favicon.ico", _icon, methods=["GET"])
-    app.add_api_route("/", _front_door, methods=["GET"])
-    ui.mount(app, recognizer, options)
+    app = create_interface(service)
+    app.add_api_route("/favicon.ico", _icon, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/", _front_door, methods=["GET"], include_in_schema=False)
+    ui.mount(app, service.recognizer, options, observation.monitor(service.recognizer) if observation else None)
+    if observation is not None:
+        observation.install(app, service)
     return app
 
 
@@ -87,47 +93,46 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def listen(app: FastAPI, listener: socket.socket, announce: Callable[[], None]) -> None:
-    """Serve until a signal; call `announce` once connections are accepted."""
+def listen(app: FastAPI, service: Service, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve until a signal; call `announce` once connections are accepted.
+
+    After the signal no work is taken, and what was taken is answered, for as long as the options allow; meanwhile the
+    jobs are put away.
+    """
     import uvicorn
 
-    class Announcing(uvicorn.Server):
+    from emotape.delivery.api.connection import PromptProtocol
+
+    class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
                 announce()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            service.readiness.drain()
+            for server in self.servers:
+                server.close()
+            loop, patience = asyncio.get_running_loop(), service.options.drain_seconds
+            end = loop.time() + patience
+            jobs = asyncio.gather(*([asyncio.to_thread(service.jobs.stop, patience)] if service.jobs else []))
+            while service.readiness.under_way and loop.time() < end and not self.force_exit:
+                await asyncio.sleep(_POLL_SECONDS)
+            await super().shutdown(sockets)
+            await jobs
+            if service.jobs is not None:
+                service.jobs.close()
+
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        http=PromptProtocol,
+        log_config=None,  # delivery/logs.py has seen to it
         access_log=False,
+        server_header=False,
         backlog=_BACKLOG,
-        timeout_graceful_shutdown=_FAREWELL_SECONDS,
+        timeout_graceful_shutdown=FAREWELL_SECONDS,
     )
-    Announcing(config).run(sockets=[listener])
-
-
-def preferred_language(accepted: str) -> Language:
-    """Return "zh" or "en", whichever Accept-Language ranks first; English where it names neither."""
-    ranked = sorted(map(_rank, accepted.lower().split(",")), key=lambda pair: -pair[1])
-    for tag, quality in ranked:
-        if quality > 0 and tag in {"zh", "en"}:
-            return "zh" if tag == "zh" else "en"
-    return "en"
-
-
-def _rank(entry: str) -> tuple[str, float]:
-    """Return the primary tag and the quality of one entry, such as `zh-CN;q=0.9`."""
-    tag, _, quality = entry.strip().partition(";q=")
-    try:
-        return tag.split("-")[0], float(quality or 1)
-    except ValueError:
-        return tag, 0.0
-
-
-def _alive() -> Response:
-    """Answer a supervisor. The server listens only once the model is warm, so that alive is also ready."""
-    return JSONResponse({"status": "ok"})
+    Server(config).run(sockets=[listener])
 
 
 def _icon() -> Response:

@@ -1,28 +1,31 @@
-"""`emotape serve`: the page, on this machine only unless told otherwise."""
+"""`emotape serve`: the page and the HTTP interface, on this machine only unless told otherwise."""
 
 from __future__ import annotations
 
+import ipaddress
 import signal
-import sys
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from emotape.delivery.cli.errors import error_lines
 from emotape.delivery.cli.language import settle_language
 from emotape.errors import BadRequest
-from emotape.settings import flag_help, read_settings, recognizer_options
-from emotape.wording import interface_text
+from emotape.settings import cache_options, flag_help, read_settings, recognizer_options
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from collections.abc import Iterator
 
+    from emotape.delivery.api.keys import KeyRing
+    from emotape.delivery.api.service import ApiOptions, Service
+    from emotape.delivery.observation import Observation
+    from emotape.delivery.ui import PageOptions
+    from emotape.errors import EmotapeError
     from emotape.recognizer import Recognizer
     from emotape.settings import Settings
     from emotape.wording import Language
-
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def serve(
@@ -30,9 +33,11 @@ def serve(
     host: Annotated[str | None, typer.Option(help=flag_help("host"))] = None,
     port: Annotated[int | None, typer.Option(help=flag_help("port"))] = None,
     model: Annotated[str | None, typer.Option(help=flag_help("model"))] = None,
+    offload: Annotated[int | None, typer.Option(help=flag_help("offload"))] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help=flag_help("insecure"))] = False,
 ) -> None:
-    """Serve the web page: load the model, say when it is ready, stop on Ctrl+C or SIGTERM."""
-    settings = read_settings(host=host, port=port, model=model)
+    """Serve the page and the HTTP interface: load the model, say when it is ready, stop on Ctrl+C or SIGTERM."""
+    settings = read_settings(host=host, port=port, model=model, offload=offload, insecure=insecure or None)
     require_packages()
     signal.signal(signal.SIGTERM, _leave)
     with suppress(KeyboardInterrupt):
@@ -40,47 +45,147 @@ def serve(
 
 
 def run(settings: Settings, language: Language) -> None:
-    """Take the address, load the model, and only then listen.
+    """Take the address, listen, and load the model meanwhile; stop in the opposite order.
 
-    Raises BadRequest ("serve_port_busy", "serve_address") and ModelFault.
+    Raises BadRequest ("serve_port_busy", "serve_address", "serve_needs_keys") and ModelFault when there is no such
+    model; one that cannot be loaded is told by /readyz and here.
     """
-    from emotape.delivery.server import listen, private_uploads, take_address, url_of
-    from emotape.recognizer import Recognizer
+    from emotape.delivery.observation import observing
+    from emotape.delivery.server import create_app, listen, private_uploads, take_address, url_of
 
-    with closing(take_address(settings.host, settings.port)) as listener:
-        if settings.host not in _LOOPBACK:
-            _say("serve_exposed", language, host=settings.host)
-        recognizer = Recognizer(settings.model, options=recognizer_options(settings))
-        _say("serve_loading", language, model=recognizer.model.name)
-        with private_uploads(), recognizer:
-            app = _application(recognizer, settings)
-            listen(app, listener, lambda: _say("serve_ready", language, url=url_of(listener)))
+    keys = key_ring(settings)
+    with (
+        closing(take_address(settings.host, settings.port)) as listener,
+        private_uploads(),
+        observing(settings) as observation,
+        _recognizer(settings, observation) as recognizer,
+    ):
+        _tell_who_may_come(settings, keys, language)
+        service = _service(recognizer, settings, keys, observation)
+        app = create_app(service, _page_options(recognizer, settings), observation)
+        listen(app, service, listener, lambda: _load(service, url_of(listener), language))
+
+
+@contextmanager
+def _recognizer(settings: Settings, observation: Observation) -> Iterator[Recognizer]:
+    """Give a recognizer with a cache, which loads its model later, and close both."""
+    from emotape.recognizer import Recognizer
+    from emotape.store.cache.options import open_cache
+
+    options, observer = recognizer_options(settings), observation.observer
+    with (
+        open_cache(cache_options(settings)) as cache,
+        closing(Recognizer(settings.model, options=options, observer=observer, cache=cache)) as recognizer,
+    ):
+        yield recognizer
+
+
+def _service(recognizer: Recognizer, settings: Settings, keys: KeyRing | None, observation: Observation) -> Service:
+    from emotape.delivery.api.durable import Jobs, charging, durable_options
+    from emotape.delivery.api.quota import Quotas
+    from emotape.delivery.api.service import Service
+
+    quotas = Quotas()
+    jobs = Jobs(durable_options(settings), recognizer, charging(keys, quotas))
+    return Service(
+        recognizer,
+        api_options(settings),
+        keys=keys,
+        quotas=quotas,
+        jobs=jobs,
+        history=jobs.history,
+        meter=observation.meter,
+    )
+
+
+def _load(service: Service, url: str, language: Language) -> None:
+    """Load the model in the background, then take jobs up; say where it stands."""
+    from emotape.delivery.logs import report, say
+
+    def loaded(error: EmotapeError | None) -> None:
+        if error is not None:
+            report(error.code, error_lines(error, language))
+        elif service.readiness.phase == "ready":
+            service.jobs.start()
+            say("serve_ready", language, url=url)
+
+    say("serve_listening", language, url=url, model=service.recognizer.model.name)
+    service.readiness.load(service.recognizer.open, loaded)
+
+
+def _tell_who_may_come(settings: Settings, keys: KeyRing | None, language: Language) -> None:
+    from emotape.delivery.logs import say
+
+    if keys is not None:
+        say("serve_keys", language, count=len(keys.known()), path=str(keys.path))
+    elif not is_loopback(settings.host):
+        say("serve_exposed", language, host=settings.host)
+
+
+def key_ring(settings: Settings) -> KeyRing | None:
+    """Return the keys that open the service: none are needed on this machine alone, unless some were made.
+
+    Raises BadRequest ("serve_needs_keys").
+    """
+    from emotape.delivery.api.keys import KeyRing, default_keys_file
+
+    keys = KeyRing(settings.api_keys_file or default_keys_file())
+    if keys.known():
+        return keys
+    if not settings.insecure and not is_loopback(settings.host):
+        raise BadRequest("serve_needs_keys", host=settings.host)
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def api_options(settings: Settings) -> ApiOptions:
+    """Return what the interface takes. On this machine alone, only under names that nobody else can give it."""
+    from emotape.delivery.api.service import ApiOptions
+
+    own = {"localhost", "127.0.0.1", "[::1]", f"[{settings.host}]" if ":" in settings.host else settings.host}
+    closed = is_loopback(settings.host) or bool(settings.allowed_hosts)
+    return ApiOptions(
+        body_bytes=settings.max_request_bytes,
+        files=settings.max_files,
+        body_seconds=settings.upload_seconds,
+        hosts=tuple(sorted({*own, *map(str.casefold, settings.allowed_hosts)})) if closed else (),
+        origins=settings.allowed_origins,
+        drain_seconds=settings.drain_seconds,
+    )
 
 
 def require_packages() -> None:
     """Raise BadRequest ("serve_not_installed") unless the extra [serve] is here."""
-    for package in ("fastapi", "gradio", "uvicorn"):
+    for package in (
+        "fastapi",
+        "fastapi_offline",
+        "gradio",
+        "prometheus_client",
+        "psutil",
+        "python_multipart",
+        "uvicorn",
+    ):
         if find_spec(package) is None:
             raise BadRequest("serve_not_installed", package=package)
 
 
-def _application(recognizer: Recognizer, settings: Settings) -> FastAPI:
-    from emotape.delivery.server import create_app
+def _page_options(recognizer: Recognizer, settings: Settings) -> PageOptions:
     from emotape.delivery.ui import PageOptions
 
-    options = PageOptions(
+    return PageOptions(
         experimental=recognizer.model.experimental,
         limits=recognizer.options.decode,
         keep_seconds=3600 * settings.keep_hours,
     )
-    return create_app(recognizer, options)
 
 
 def _leave(*_: object) -> NoReturn:
     """Leave by way of every `with`, so that the model and the uploads are put away."""
     raise SystemExit(0)
-
-
-def _say(code: str, language: Language, **facts: object) -> None:
-    sys.stderr.write(interface_text(code, language, **facts) + "\n")
-    sys.stderr.flush()

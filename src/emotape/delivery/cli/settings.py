@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -27,6 +26,6 @@ def show(context: typer.Context) -> None:
 def _as_toml(settings: Settings) -> str:
     lines = []
     for key, value in settings.model_dump().items():
-        shown = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+        shown = json.dumps(value, ensure_ascii=False, default=str)  # of a secret, that is asterisks
         lines.append(f"# {key} is not set\n" if value is None else f"{key} = {shown}\n")
     return "".join(lines)
