@@ -47,8 +47,8 @@ def _published(name: str, repository: str, sizes: tuple[int, int]) -> KnownModel
     return KnownModel(name, f"emotion2vec/{repository}", f"iic/{repository}", *sizes)
 
 
-_LARGE: Final = (1_950_000_000, 650_000_000)
-_BASE: Final = (1_120_000_000, 380_000_000)
+_LARGE: Final = (1_950_000_000, 975_000_000)
+_BASE: Final = (1_120_000_000, 570_000_000)
 KNOWN: Final = (
     _published("plus-large", "emotion2vec_plus_large", _LARGE),
     _published("plus-base", "emotion2vec_plus_base", _BASE),
