@@ -12,9 +12,10 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from emotape.recognizer import RecognizerOptions
+    from emotape.store.cache.options import CacheOptions
 
 PREFIX: Final = "EMOTAPE_"
 FILE_NAME: Final = "emotape.toml"
@@ -37,7 +39,12 @@ def _home_expanded(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, str) else value
 
 
+def _names(value: object) -> object:
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
 Folder = Annotated[Path, BeforeValidator(_home_expanded)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 class Settings(BaseSettings):
@@ -59,12 +66,24 @@ class Settings(BaseSettings):
         None, description="Language of texts: en or zh. Unset: zh in a Chinese locale, else en."
     )
     device: str = Field("auto", description="Where the network runs: auto, cpu, cuda or cuda:N.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
-        "auto", description="Arithmetic of the network: auto, float32, bfloat16, float16 or int8."
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float8", "int8"] = Field(
+        "auto", description="Arithmetic of the network: auto, float32, bfloat16, float16, int8, or float8 on a GPU."
     )
     threads: int | None = Field(None, ge=1, description="Threads of the network on a CPU. Unset: the machine's cores.")
+    offload: int | None = Field(
+        None,
+        ge=0,
+        description="Blocks of the network whose weights stay in the machine's memory, to spare a GPU's. Unset: as many"
+        " as it takes to fit.",
+    )
     queue_seconds: float | None = Field(
         None, gt=0, description="Seconds of audio that may wait before more is refused. Unset: as the machine can take."
+    )
+    decode_processes: int | None = Field(
+        None,
+        ge=0,
+        description="Processes that decode recordings at most; 0 decodes in threads. Unset: 0 on a machine with fewer"
+        " than 4 cores and no GPU, else one for each core, up to 8, or to 32 with a GPU.",
     )
     max_bytes: int = Field(2 * 1024**3, gt=0, description="Largest recording taken, in bytes.")
     max_seconds: float = Field(14_400.0, gt=0, description="Longest recording taken, in seconds.")
@@ -75,6 +94,88 @@ class Settings(BaseSettings):
     keep_hours: float = Field(
         24.0, ge=0, description="Hours after which the page deletes uploads and results; 0 keeps them."
     )
+
+    # the cache of results
+    cache_megabytes: float = Field(
+        64.0, ge=0, description="Memory in which a server keeps results, in megabytes; 0 keeps none there."
+    )
+    cache_ttl_hours: float = Field(24.0, gt=0, description="Hours for which a server keeps a result.")
+    redis_url: str | None = Field(
+        None,
+        description="Redis in which servers share results, such as redis://localhost:6379/0. Unset: memory alone.",
+    )
+
+    # the service
+    max_request_bytes: int = Field(2 * 1024**3, gt=0, description="Largest request that the interface takes, in bytes.")
+    max_files: int = Field(64, ge=1, description="Most recordings in one request to the interface.")
+    upload_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds that an upload may pause; in all it may take as long and a second for every 16 kB.",
+    )
+    drain_seconds: float = Field(
+        30.0, ge=0, description="Seconds that a stopping server waits for answers that are under way."
+    )
+    api_keys_file: Folder | None = Field(
+        None, description="File of the API keys that `emotape keys` makes. Unset: in the user's data folder."
+    )
+    insecure: bool = Field(
+        default=False, description="Serve other machines without API keys; for a network in which everybody is trusted."
+    )
+    allowed_hosts: Names = Field(
+        (),
+        description="Names, separated by commas, under which the server may be called beside this machine's own; a"
+        " reverse proxy's, for example.",
+    )
+    allowed_origins: Names = Field(
+        (), description="Origins of other pages, separated by commas, whose scripts may call the interface."
+    )
+
+    # jobs, webhooks and history
+    jobs_folder: Folder | None = Field(
+        None, description="Folder in which a server keeps jobs and history. Unset: in the user's data folder."
+    )
+    jobs_keep_hours: float = Field(72.0, gt=0, description="Hours after its end at which a job is deleted.")
+    jobs_max_megabytes: float = Field(
+        10_240.0,
+        gt=0,
+        description="Room for the recordings and results of jobs, in megabytes; the oldest ended ones go.",
+    )
+    jobs_max_files: int = Field(1000, ge=1, description="Most recordings in one job.")
+    jobs_keep_audio: bool = Field(
+        default=False, description="Keep a job's recordings until the job is deleted, instead of until it ends."
+    )
+    webhook_hosts: Names = Field(
+        (),
+        description="Hosts, separated by commas, that may be called when a job ends: names, whose addresses must be"
+        " public, and addresses or networks, which may be private.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="What signs those calls: whsec_ and at least 24 bytes in base64. Unset: no calls are made."
+    )
+    history: bool = Field(default=True, description="Keep a line, without audio, about every answer of a server.")
+    history_days: float = Field(30.0, gt=0, description="Days for which those lines are kept.")
+
+    # logs and traces
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Form of a server's log on standard error: text, or json with one object a line."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] | None = Field(
+        None,
+        description="Least level that is logged: debug, info (every request), warning, error. Unset: warning for text,"
+        " info for json.",
+    )
+    traces_endpoint: str | None = Field(
+        None,
+        description="OpenTelemetry collector that gets traces by OTLP over HTTP, such as http://localhost:4318. Unset:"
+        " OTEL_EXPORTER_OTLP_ENDPOINT; without either, none are made.",
+    )
+
+    # the client
+    server_url: str | None = Field(
+        None, description="Server that answers instead of this machine, such as http://127.0.0.1:7860. Unset: none."
+    )
+    api_key: SecretStr | None = Field(None, description="Key to show to that server. Unset: none.")
 
     @classmethod
     def settings_customise_sources(
@@ -123,9 +224,18 @@ def recognizer_options(settings: Settings) -> RecognizerOptions:
             dtype=settings.dtype,
             compute_threads=settings.threads,
             queue_seconds=settings.queue_seconds,
+            offload=settings.offload,
+            decode_processes=settings.decode_processes,
         ),
         models_folder=settings.models_folder,
     )
+
+
+def cache_options(settings: Settings) -> CacheOptions:
+    """Return what a server keeps, where and how long."""
+    from emotape.store.cache.options import CacheOptions
+
+    return CacheOptions(settings.cache_megabytes, settings.cache_ttl_hours, settings.redis_url)
 
 
 def flag_help(key: str) -> str:
@@ -168,7 +278,7 @@ threads = 4
 
 
 def _shown(default: object) -> str:
-    return "unset" if default is None else f"`{default}`"
+    return "unset" if default in (None, ()) else f"`{default}`"
 
 
 def _file_source(settings: type[BaseSettings], path: Path) -> TomlConfigSettingsSource:

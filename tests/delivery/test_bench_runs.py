@@ -134,7 +134,7 @@ def test_lists_that_make_no_sense_are_refused(read: Callable[[str, str], object]
 
 def test_an_arithmetic_that_the_engine_does_not_know_is_refused() -> None:
     with pytest.raises(BadRequest, match="bench_unknown"):
-        arithmetics("float32,float8")
+        arithmetics("float32,float4")
     assert arithmetics("auto,bfloat16") == ("auto", "bfloat16")
 
 

@@ -10,7 +10,7 @@ import pytest
 from emotape import EngineOptions, Recognizer, RecognizerOptions
 from emotape.engine import resident
 from emotape.engine.parity import BOUND, Verdict, compare, recall, remember
-from emotape.engine.plan import Machine, plan
+from emotape.engine.plan import Accelerator, Machine, plan
 from emotape.engine.runner import ClipScores, TorchRunner
 from emotape.events import Event, PrecisionRefused
 from emotape.model.weights import load
@@ -135,9 +135,11 @@ def test_every_arithmetic_recognizes(dtype: Any) -> None:
 
 
 def test_the_plan_takes_bf16_where_it_pays() -> None:
-    """A processor with bf16 and a large network; never a small network, an old processor, or on an accelerator."""
+    """A processor with bf16 and a large network; never a small network or an old processor. A card takes fp16."""
     large, small = 162_000_000, 2_000_000
     assert plan(Machine(2, bfloat16=True), large).arithmetic == "bfloat16"
     assert plan(Machine(2, bfloat16=True), small).arithmetic == "float32"
     assert plan(Machine(2), large).arithmetic == "float32"
-    assert plan(Machine(2, bfloat16=True, accelerators=("cuda:0",)), large).arithmetic == "float32"
+    assert plan(Machine(2, bfloat16=True, accelerators=(Accelerator("cuda:0"),)), large).arithmetic == "float16"
+    assert plan(Machine(2, bfloat16=True, accelerators=(Accelerator("cuda:0"),)), small).arithmetic == "float32"
+    assert plan(Machine(2, bfloat16=True, accelerators=(Accelerator("mps"),)), large).arithmetic == "float32"

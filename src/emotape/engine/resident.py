@@ -5,28 +5,47 @@ from __future__ import annotations
 import os
 import platform
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
 
 import platformdirs
 
+from emotape.engine.accelerator import AcceleratorRunner, options_for
+from emotape.engine.card import tape_tokens_for
 from emotape.engine.parity import Verdict, compare, recall, remember
-from emotape.engine.plan import Arithmetic, Plan, look_at_machine, plan
+from emotape.engine.plan import (
+    Accelerator,
+    Arithmetic,
+    Machine,
+    Offload,
+    Plan,
+    look_at_machine,
+    plan,
+    plan_offload,
+)
 from emotape.engine.runner import TorchRunner
 from emotape.engine.scheduler import RunReport, Scheduler
 from emotape.errors import BadRequest, EngineFault
-from emotape.events import ModelLoaded, Observer, PrecisionRefused, tell
+from emotape.events import ModelLoaded, NotCompiled, Observer, PrecisionRefused, WeightsOffloaded, tell
 from emotape.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from concurrent.futures import Future
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from emotape.engine.progress import Pending
     from emotape.engine.runner import Clip
+    from emotape.model.dims import Dims
     from emotape.model.labels import Label
 
-Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8", "float8"]
+
+_SAFER: Final[dict[str, Precision]] = {"float8": "float16"}
+"""What is tried next where an arithmetic strays from fp32; fp32 where nothing is named."""
+
+
+ModelRunner = TorchRunner | AcceleratorRunner
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,10 @@ class EngineOptions:
     """What a user may decide instead of the plan; None and "auto" leave it to the plan.
 
     `device` is "auto", "cpu" or a torch device such as "cuda:0"; `queue_seconds` is in seconds of audio. A reduced
-    `dtype` that is named is used as it is; "auto" takes one only if it agrees with fp32 on built-in clips.
+    `dtype` that is named is used as it is; "auto" takes one only if it agrees with fp32 on built-in clips, and so does
+    "float8", which gives way to "float16". `offload` is
+    how many blocks of the network leave their weights in the machine's memory instead of an accelerator's.
+    `decode_processes` is how many processes may decode; with 0, threads do.
     """
 
     device: str = "auto"
@@ -43,36 +65,49 @@ class EngineOptions:
     decode_threads: int | None = None
     tape_tokens: int | None = None
     queue_seconds: float | None = None
+    offload: int | None = None
+    decode_processes: int | None = None
 
 
 class Resident:
     """A loaded, warm model that answers clips with scores. Loading takes place in the constructor.
 
     Raises ModelFault when the directory cannot be loaded, EngineFault `device_unavailable` for a device that torch
-    does not have.
+    does not have and `device_full` for one without room, and BadRequest for options that make no sense together.
     """
 
     def __init__(self, directory: Path, name: str, options: EngineOptions, observer: Observer) -> None:
         started = time.perf_counter()
         _bound_kernel_caches()
-        self.plan = make_plan(options, directory)
+        machine = look_at_machine(bfloat16=_multiplies_bfloat16(), accelerators=_accelerators(options.device))
+        self.plan = make_plan(options, directory, machine)
         loader = _Loader(directory, self.plan.compute_threads, observer)
-        first = loader.runner(self.plan.devices[0], self.plan.arithmetic)
-        if options.dtype == "auto" and self.plan.arithmetic != "float32":
-            first = loader.agreeing(first)
-        runners = [first, *(loader.runner(device, first.arithmetic) for device in self.plan.devices[1:])]
-        self.dtype = first.arithmetic
+        with _room_on(self.devices):
+            runners = loader.runners(self.plan)
+            judged = options.dtype in ("auto", "float8")
+            while judged and self.plan.arithmetic != "float32" and not loader.agrees(runners[0]):
+                runners.clear()  # before others come, whose weights are wider
+                safer = _SAFER.get(self.plan.arithmetic, "float32")
+                self.plan = make_plan(replace(options, dtype=safer), directory, machine)
+                runners = loader.runners(self.plan)
+            for runner in runners:
+                runner.warm_up()
+                if isinstance(runner, AcceleratorRunner) and runner.not_compiled:
+                    tell(observer, NotCompiled(runner.device, runner.not_compiled))
+        self.dtype = self.plan.arithmetic
         self.labels: tuple[Label | None, ...] = loader.labels
         self.digest = loader.digest
-        for runner in runners:
-            runner.warm_up()
+        on_processor = replace(self.plan, arithmetic="float32")
         self._scheduler = Scheduler(
-            runners,
+            [runner for runner in runners for _ in range(runner.lanes)],
             tape_tokens=self.plan.tape_tokens,
             queue_seconds=self.plan.queue_seconds,
             observer=observer,
-            fallback=None if self.devices == "cpu" else lambda: loader.runner("cpu", "float32"),
+            fallback=None if self.devices == "cpu" else lambda: loader.runner("cpu", on_processor),
         )
+        for part in self.plan.offload:
+            if part.blocks:
+                tell(observer, WeightsOffloaded(part.device, part.blocks, part.needed, part.free))
         seconds = time.perf_counter() - started
         tell(observer, ModelLoaded(name, self.digest, self.devices, self.dtype, seconds))
 
@@ -86,7 +121,7 @@ class Resident:
         """Seconds of audio that wait for a device."""
         return self._scheduler.waiting_seconds
 
-    def submit(self, clips: Sequence[Clip], deadline: float | None) -> Future[RunReport]:
+    def submit(self, clips: Sequence[Clip], deadline: float | None) -> Pending[RunReport]:
         """Admit the clips of one recording; see `Scheduler.submit`. `deadline` is on the monotonic clock."""
         return self._scheduler.submit(clips, deadline)
 
@@ -96,7 +131,7 @@ class Resident:
 
 
 class _Loader:
-    """Makes runners of one model directory in any arithmetic."""
+    """Makes runners of one model directory, as plans say."""
 
     def __init__(self, directory: Path, threads: int, observer: Observer) -> None:
         self._directory = directory
@@ -106,16 +141,28 @@ class _Loader:
         self.labels: tuple[Label | None, ...] = ()
         self.digest = ""
 
-    def runner(self, device: str, arithmetic: Arithmetic) -> TorchRunner:
-        """Load the weights and lay them out for a processor, or move them to an accelerator."""
+    def runners(self, plan: Plan) -> list[ModelRunner]:
+        """Make a runner for each device of `plan`."""
+        return [self.runner(device, plan) for device in plan.devices]
+
+    def runner(self, device: str, plan: Plan) -> ModelRunner:
+        """Load the weights and lay them out for a processor, or move what has room there to an accelerator."""
         import torch
 
+        from emotape.engine.offload import offload
         from emotape.model.weights import load
 
-        packs = device == "cpu" and arithmetic != "float16"  # packing converts by itself, layer by layer
-        model = load(self._directory, None if packs else getattr(torch, arithmetic))
+        if _fixed_tapes(device, plan):
+            model = load(self._directory, None)  # they are converted on their way to the card
+            self.labels, self.digest = model.labels, model.digest
+            options = options_for(device, plan.tape_tokens)
+            return AcceleratorRunner(model, device, plan.arithmetic, options)
+        packs = device == "cpu" and plan.arithmetic != "float16"  # packing converts by itself, layer by layer
+        dtype = getattr(torch, plan.arithmetic)
+        model = load(self._directory, rounded=dtype, dtype=None) if packs else load(self._directory, dtype)
         self.labels, self.digest = model.labels, model.digest
-        return TorchRunner(model, device, arithmetic, self._threads)
+        offload(model.encoder, plan.host_blocks(device), device)
+        return TorchRunner(model, device, plan.arithmetic, self._threads)
 
     def exact(self) -> TorchRunner:
         """Load the weights as the measure for others: in fp32, and as they lie in the file if they are."""
@@ -123,16 +170,15 @@ class _Loader:
 
         return TorchRunner(load(self._directory), threads=self._threads)
 
-    def agreeing(self, reduced: TorchRunner) -> TorchRunner:
-        """Return `reduced` if it agrees with fp32 on recorded speech, else fp32 on the same device."""
+    def agrees(self, reduced: ModelRunner) -> bool:
+        """Say whether `reduced` agrees with fp32 on recorded speech; if it does not, state it as a fact."""
         verdict = self._verdict(reduced)
-        if verdict.agrees:
-            return reduced
-        tell(self._observer, PrecisionRefused(reduced.arithmetic, verdict.worst, verdict.same_labels))
-        return self.runner(reduced.device, "float32")
+        if not verdict.agrees:
+            tell(self._observer, PrecisionRefused(reduced.arithmetic, verdict.worst, verdict.same_labels))
+        return verdict.agrees
 
-    def _verdict(self, reduced: TorchRunner) -> Verdict:
-        key = f"{self.digest} {reduced.arithmetic} {reduced.device} {_processor()} emotape {__version__}"
+    def _verdict(self, reduced: ModelRunner) -> Verdict:
+        key = f"{self.digest} {reduced.arithmetic} {reduced.device} {_processor(reduced.device)} emotape {__version__}"
         verdict = recall(self._notes, key)
         if verdict is None:
             verdict = compare(reduced, self.exact())
@@ -140,27 +186,75 @@ class _Loader:
         return verdict
 
 
-def make_plan(options: EngineOptions, directory: Path) -> Plan:
-    """Plan for this machine and the network in `directory`, with what the user decided.
+def make_plan(options: EngineOptions, directory: Path, machine: Machine) -> Plan:
+    """Plan for `machine` and the network in `directory`, with what the user decided.
 
-    Raises ModelFault, EngineFault `device_unavailable`, and BadRequest for an arithmetic that the device does not have.
+    Raises ModelFault, and BadRequest for what the device or the network does not have.
     """
     from emotape.model.dims import read_dims
     from emotape.model.weights import CONFIG
 
     dims = read_dims(directory / CONFIG, classes=0)
-    machine = look_at_machine(bfloat16=_multiplies_bfloat16(), accelerators=_accelerators(options.device))
     made = plan(machine, dims.parameters)
+    arithmetic = made.arithmetic if options.dtype == "auto" else options.dtype
     if options.dtype == "int8" and made.devices != ("cpu",):
         raise BadRequest("int8_needs_processor", device=made.devices[0])
+    offloaded = _offload(options.offload, machine, dims, arithmetic)
+    if arithmetic == "float8" and not _multiplies_float8(machine, offloaded):
+        raise BadRequest("float8_needs_card", device=made.devices[0])
     return Plan(
         compute_threads=options.compute_threads or made.compute_threads,
         decode_threads=options.decode_threads or made.decode_threads,
-        tape_tokens=options.tape_tokens or made.tape_tokens,
+        tape_tokens=options.tape_tokens or _tape_tokens(machine, dims, arithmetic, offloaded) or made.tape_tokens,
         queue_seconds=options.queue_seconds or made.queue_seconds,
         devices=made.devices,
-        arithmetic=made.arithmetic if options.dtype == "auto" else options.dtype,
+        arithmetic=arithmetic,
+        offload=offloaded,
+        decode_processes=made.decode_processes if options.decode_processes is None else options.decode_processes,
     )
+
+
+def _offload(wanted: int | None, machine: Machine, dims: Dims, arithmetic: Arithmetic) -> tuple[Offload, ...]:
+    """Decide for each accelerator how many blocks leave their weights off it, unless the user did."""
+    if wanted and not machine.accelerators:
+        raise BadRequest("offload_needs_accelerator", wanted=wanted)
+    if wanted is not None and not 0 <= wanted <= dims.blocks:
+        raise BadRequest("offload_beyond_network", wanted=wanted, blocks=dims.blocks)
+    planned = (plan_offload(accelerator, dims, arithmetic) for accelerator in machine.accelerators)
+    return tuple(each if wanted is None else replace(each, blocks=wanted) for each in planned)
+
+
+def _tape_tokens(machine: Machine, dims: Dims, arithmetic: Arithmetic, offloaded: Sequence[Offload]) -> int | None:
+    """Return the longest tapes that every card has room for; None where one has not even room for the weights."""
+    cards = [each for each in machine.accelerators if each.is_card and each.free is not None]
+    if not cards or any(each.blocks for each in offloaded):
+        return None
+    return min(tape_tokens_for(card.free or 0, dims, arithmetic) for card in cards)
+
+
+def _fixed_tapes(device: str, plan: Plan) -> bool:
+    """Whether tapes of fixed sizes run on a device: on graphics cards that hold all weights."""
+    return Accelerator(device).is_card and not plan.host_blocks(device)
+
+
+def _multiplies_float8(machine: Machine, offloaded: Sequence[Offload]) -> bool:
+    """Whether every device is a card with units for products in 8 bits, and holds all weights."""
+    import torch
+
+    cards = [each.name for each in machine.accelerators if each.is_card]
+    whole = bool(cards) and len(cards) == len(machine.accelerators) and not any(each.blocks for each in offloaded)
+    return whole and all(torch.cuda.get_device_capability(card) >= (8, 9) for card in cards)
+
+
+@contextmanager
+def _room_on(devices: str) -> Iterator[None]:
+    """Turn an accelerator's lack of memory into EngineFault `device_full`."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise EngineFault("device_full", devices=devices, reason=str(error).splitlines()[0]) from error
 
 
 def _bound_kernel_caches() -> None:
@@ -173,10 +267,12 @@ def _bound_kernel_caches() -> None:
         os.environ.setdefault(variable, "64")
 
 
-def _processor() -> str:
-    """Name what decides how a processor rounds: its instructions and the software that uses them."""
+def _processor(device: str) -> str:
+    """Name what decides how a device rounds: its kind or its instructions, and the software that uses them."""
     import torch
 
+    if torch.device(device).type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} torch {torch.__version__}"
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
 
 
@@ -187,13 +283,15 @@ def _multiplies_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001 - no public name
 
 
-def _accelerators(device: str) -> tuple[str, ...]:
+def _accelerators(device: str) -> tuple[Accelerator, ...]:
     import torch
 
     if device == "auto":
-        return ("cuda:0",) if torch.cuda.is_available() else ()
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
+        on_card = torch.device(device).type == "cuda"
+        free, total = torch.cuda.mem_get_info(device) if on_card else (None, None)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise EngineFault("device_unavailable", device=device, reason=str(error).splitlines()[0]) from error
-    return () if device == "cpu" else (device,)
+    return () if device == "cpu" else (Accelerator(device, free, total),)

@@ -46,7 +46,7 @@ class Clip:
 
 
 class Runner(Protocol):
-    """Runs tapes on one device. Called from one thread at a time."""
+    """Runs tapes on one device. Called from one thread at a time, unless it says that it has several lanes."""
 
     device: str
     dims: Dims
@@ -57,6 +57,9 @@ class Runner(Protocol):
 
 class TorchRunner:
     """The network in PyTorch on one device."""
+
+    lanes = 1
+    """How many threads may run tapes at once."""
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class TorchRunner:
 
         from emotape.model.attention import ClipAttention
         from emotape.model.encoder import TapeTensors
+        from emotape.model.pieces import whole
 
         if self._threads not in (None, torch.get_num_threads()):
             torch.set_num_threads(self._threads)  # torch counts for each calling thread
@@ -102,10 +106,11 @@ class TorchRunner:
                 tape.keep.to(self.device, self.dtype),
                 tape.tokens.to(self.device),
             )
+            tape = whole(tape, self.dims)
             vectors = self._encoder(tape, lambda slopes: ClipAttention(lengths, self.dims.extra_tokens, slopes))
             return [
                 self._scores(part[self.dims.extra_tokens :], clip)
-                for part, clip in zip(vectors.split_with_sizes(lengths), clips, strict=True)
+                for part, clip in zip(vectors[: layout.tokens].split_with_sizes(lengths), clips, strict=True)
             ]
 
     def _scores(self, frames: torch.Tensor, clip: Clip) -> ClipScores:

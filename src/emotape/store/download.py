@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WEIGHTS: Final = "model.pt"
 CONFIG: Final = "config.yaml"
 _OPTIONAL: Final = ("tokens.txt", "configuration.json")
-_KEPT_SHARE: Final = 0.6  # a third of an official file is needed, and half of that again in halves; the rest is for training
+_KEPT_SHARE: Final = 0.6  # a third of an official file is needed, and half of that again in halves
 _SPARE_BYTES: Final = 64 * 2**20
 
 

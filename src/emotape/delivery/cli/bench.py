@@ -194,6 +194,34 @@ def parity(
     _report(lambda: benchmark.measure(asked, _tell), output)
 
 
+@app.command()
+def gpu(
+    context: typer.Context,
+    device: Annotated[str | None, typer.Option(help="Device by its torch name. Unset: the first card.")] = None,
+    seconds: Annotated[str, typer.Option(help="Lengths of the clips that go one at a time.")] = "3,10,30",
+    audio: Annotated[float, typer.Option(min=1.0, help="Seconds that go at once, in clips of 1 to 15 s.")] = 3_200,
+    dtype: DtypesOption = "float16,bfloat16,float8,float32",
+    tape_tokens: Annotated[int, typer.Option(min=256, help="Tokens (20 ms) of the longest tape.")] = 16_384,
+    block: Annotated[int | None, typer.Option(min=16, help="Tokens that attention takes at a time.")] = None,
+    piece: Annotated[int | None, typer.Option(min=1, help="Frames that convolutions make at a time.")] = None,
+    runs: RunsOption = 5,
+    random: RandomOption = None,
+    model: ModelOption = None,
+    models_folder: ModelsFolderOption = None,
+    language: LanguageOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Measure a graphics card: FunASR beside emotape, throughput, memory, equality, share of the limit."""
+    from emotape.delivery.bench import gpu as benchmark
+    from emotape.delivery.bench.gpu_runners import GpuOptions
+
+    choice = _choice(context, model, models_folder, random, language)
+    asked = GpuOptions(
+        choice, device, numbers("--seconds", seconds), audio, arithmetics(dtype), tape_tokens, block, piece, runs
+    )
+    _report(lambda: benchmark.measure(asked, _tell), output)
+
+
 def names(option: str, value: str) -> tuple[str, ...]:
     """Return the parts of a list. Raises BadRequest `bench_list` for an empty one."""
     found = tuple(part.strip() for part in value.split(",") if part.strip())
