@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from emotape.audio.quality import Quality
     from emotape.audio.waveform import Waveform
     from emotape.audio.window import WindowOptions
+    from emotape.client.asynchronous import AsyncClient
+    from emotape.client.connection import ClientOptions
+    from emotape.client.errors import RemoteError
+    from emotape.client.retry import Retry
+    from emotape.client.streaming import StreamOptions
+    from emotape.client.synchronous import Client
     from emotape.engine.resident import EngineOptions
     from emotape.engine.result import Granularity, Prediction, Provenance, Segment
     from emotape.engine.segments import SegmentOptions
@@ -40,12 +46,17 @@ if TYPE_CHECKING:
     )
     from emotape.model.labels import Label
     from emotape.recognizer import Recognizer, RecognizerOptions, RequestOptions
+    from emotape.store.cache.memory import MemoryCache
+    from emotape.store.cache.redis import RedisCache
 
 _HOMES = {
+    "AsyncClient": "client.asynchronous",
     "BadAudio": "errors",
     "BadRequest": "errors",
     "CallerError": "errors",
     "Cancelled": "errors",
+    "Client": "client.synchronous",
+    "ClientOptions": "client.connection",
     "DecodeLimits": "audio.decode",
     "EmotapeError": "errors",
     "EngineFault": "errors",
@@ -54,6 +65,7 @@ _HOMES = {
     "Granularity": "engine.result",
     "HubFault": "errors",
     "Label": "model.labels",
+    "MemoryCache": "store.cache.memory",
     "ModelFault": "errors",
     "Overloaded": "errors",
     "Prediction": "engine.result",
@@ -62,10 +74,14 @@ _HOMES = {
     "Recognizer": "recognizer",
     "RecognizerOptions": "recognizer",
     "Recording": "audio.decode",
+    "RedisCache": "store.cache.redis",
     "Refused": "errors",
+    "RemoteError": "client.errors",
     "RequestOptions": "recognizer",
+    "Retry": "client.retry",
     "Segment": "engine.result",
     "SegmentOptions": "engine.segments",
+    "StreamOptions": "client.streaming",
     "TooLong": "errors",
     "Waveform": "audio.waveform",
     "WindowOptions": "audio.window",
@@ -73,10 +89,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncClient",
     "BadAudio",
     "BadRequest",
     "CallerError",
     "Cancelled",
+    "Client",
+    "ClientOptions",
     "DecodeLimits",
     "EmotapeError",
     "EngineFault",
@@ -85,6 +104,7 @@ __all__ = [
     "Granularity",
     "HubFault",
     "Label",
+    "MemoryCache",
     "ModelFault",
     "Overloaded",
     "Prediction",
@@ -93,10 +113,14 @@ __all__ = [
     "Recognizer",
     "RecognizerOptions",
     "Recording",
+    "RedisCache",
     "Refused",
+    "RemoteError",
     "RequestOptions",
+    "Retry",
     "Segment",
     "SegmentOptions",
+    "StreamOptions",
     "TooLong",
     "Waveform",
     "WindowOptions",

@@ -107,6 +107,8 @@ def test_one_bad_file_among_good_ones_is_told_and_costs_exit_code_one(
         ["recognize", SPEECH, "--output", "o", "--export", "srt", "--granularity", "frame"],
         ["recognize", SPEECH, "--granularity", "word"],
         ["recognize", SPEECH, "--dtype", "float7"],
+        ["recognize", SPEECH, "--device", "cpu", "--offload", "2"],
+        ["recognize", SPEECH, "--offload", "-1"],
         ["recognize", "-", "-"],
         ["evaluate", "gone.csv"],
         ["--nonsense"],

@@ -64,7 +64,15 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("port", "70000"), ("language", "fr"), ("threads", "0"), ("max_bytes", "all"), ("dtype", "f8")],
+    [
+        ("port", "70000"),
+        ("language", "fr"),
+        ("threads", "0"),
+        ("max_bytes", "all"),
+        ("dtype", "f8"),
+        ("offload", "-1"),
+        ("offload", "all"),
+    ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, key: str, value: str) -> None:
     monkeypatch.setenv(variable(key), value)
@@ -93,12 +101,14 @@ def test_paths_may_begin_with_a_tilde(places: Path) -> None:
 
 def test_every_limit_and_engine_setting_reaches_the_recognizer() -> None:
     chosen = read_settings(
-        device="cpu", dtype="bfloat16", threads=3, queue_seconds=9.0, max_bytes=5, max_seconds=6.0, max_channels=7
-    )
+        device="cpu", dtype="bfloat16", threads=3, queue_seconds=9.0, max_bytes=5, max_seconds=6.0, max_channels=7,
+        offload=2,
+    )  # fmt: skip
     options = recognizer_options(chosen)
     assert (options.decode.bytes, options.decode.seconds, options.decode.channels) == (5, 6.0, 7)
     engine = options.engine
     assert (engine.device, engine.dtype, engine.compute_threads, engine.queue_seconds) == ("cpu", "bfloat16", 3, 9.0)
+    assert engine.offload == 2
 
 
 def test_the_document_is_the_declaration() -> None:

@@ -130,6 +130,7 @@ def listen(app: FastAPI, service: Service, listener: socket.socket, announce: Ca
         access_log=False,
         server_header=False,
         backlog=_BACKLOG,
+        ws_max_size=_LARGEST_MESSAGE,
         timeout_graceful_shutdown=FAREWELL_SECONDS,
     )
     Server(config).run(sockets=[listener])

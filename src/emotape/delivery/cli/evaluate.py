@@ -15,6 +15,7 @@ from emotape.delivery.cli.options import (
     LanguageOption,
     ModelOption,
     ModelsFolderOption,
+    OffloadOption,
     ThreadsOption,
 )
 from emotape.settings import read_settings, recognizer_options
@@ -58,6 +59,7 @@ def evaluate(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     threads: ThreadsOption = None,
+    offload: OffloadOption = None,
 ) -> None:
     """Compare a model's emotions with those of a labelled manifest.
 
@@ -68,7 +70,13 @@ def evaluate(
     from emotape.delivery.evaluation.record import evaluated, json_record, write_record
 
     settings = read_settings(
-        model=model, models_folder=models_folder, language=language, device=device, dtype=dtype, threads=threads
+        model=model,
+        models_folder=models_folder,
+        language=language,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        offload=offload,
     )
     spoken = settle_language(context, settings)
     choice = Choice(frozenset(name.strip() for name in (speakers or "").split(",") if name.strip()), include_other)

@@ -21,9 +21,12 @@ def setting(key: str) -> Any:
     return typer.Option(f"--{key.replace('_', '-')}", help=f"{flag_help(key)} [{variable(key)}]")
 
 
+ServerOption = Annotated[str | None, typer.Option(help=f"{flag_help('server_url')} [{variable('server_url')}]")]
+KeyOption = Annotated[str | None, typer.Option(help=f"{flag_help('api_key')} [{variable('api_key')}]")]
 ModelOption = Annotated[str | None, setting("model")]
 ModelsFolderOption = Annotated[Path | None, setting("models_folder")]
 LanguageOption = Annotated[LanguageName | None, setting("language")]
 DeviceOption = Annotated[str | None, setting("device")]
 DtypeOption = Annotated[str | None, setting("dtype")]
 ThreadsOption = Annotated[int | None, setting("threads")]
+OffloadOption = Annotated[int | None, setting("offload")]

@@ -2,12 +2,12 @@
 
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from emotape.delivery.cli.answerer import check_local, opened
 from emotape.delivery.cli.errors import outcome_code
 from emotape.delivery.cli.inputs import Search, find_clips
 from emotape.delivery.cli.language import settle_language
@@ -17,15 +17,17 @@ from emotape.delivery.cli.options import (
     DtypeOption,
     ExportName,
     GranularityName,
+    KeyOption,
     LanguageName,
     LanguageOption,
     ModelOption,
     ModelsFolderOption,
+    OffloadOption,
+    ServerOption,
     ThreadsOption,
 )
 from emotape.errors import BadRequest
-from emotape.events import Event, ModelLoaded
-from emotape.settings import read_settings, recognizer_options
+from emotape.settings import read_settings
 
 if TYPE_CHECKING:
     from emotape.audio.decode import ChannelMode
@@ -95,14 +97,24 @@ def recognize(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     threads: ThreadsOption = None,
+    offload: OffloadOption = None,
+    server: ServerOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Recognise the emotions in recordings.
 
     Exit codes: 0 all answered, 1 some failed, 2 wrong usage, 3 all failed, 70 emotape's own fault, 130 interrupted.
     """
-    settings = read_settings(
-        model=model, models_folder=models_folder, language=language, device=device, dtype=dtype, threads=threads
-    )
+    local = {
+        "model": model,
+        "models_folder": models_folder,
+        "device": device,
+        "dtype": dtype,
+        "threads": threads,
+        "offload": offload,
+    }
+    settings = read_settings(language=language, server_url=server, api_key=key, **local)
+    check_local(settings, local)
     exports = tuple(dict.fromkeys(name.value for name in export or ()))
     request = Request(
         granularity=cast("Granularity", _granularity(granularity, exports)),
@@ -150,21 +162,12 @@ def _run(files: list[str], request: Request, search: Search, settings: "Settings
     """Find the clips, load the model, answer, and return the exit code."""
     from emotape.delivery.cli.answering import answer_all
     from emotape.delivery.cli.screen import Screen
-    from emotape.recognizer import Recognizer
 
     screen = Screen(request)
     inputs = find_clips(files, sys.stdin.buffer, search)
     screen.tell_skipped(inputs.skipped)
-    options = recognizer_options(settings)
-    loaded: list[str] = []
-    with Recognizer(settings.model, options=options, observer=partial(_note_arithmetic, loaded)) as recognizer:
+    with opened(settings, request.language) as found:
         tally = answer_all(
-            inputs.clips, recognizer, request, screen, limits=options.decode, arithmetic=" ".join(loaded)
+            inputs.clips, found.recognizer, request, screen, limits=found.limits, arithmetic=found.arithmetic
         )
     return outcome_code(tally.done, tally.failed)
-
-
-def _note_arithmetic(loaded: list[str], event: Event) -> None:
-    """Note the digest and the number format of the model when it is loaded."""
-    if isinstance(event, ModelLoaded):
-        loaded.extend((event.digest, event.dtype))

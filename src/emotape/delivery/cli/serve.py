@@ -171,6 +171,7 @@ def require_packages() -> None:
         "psutil",
         "python_multipart",
         "uvicorn",
+        "websockets",
     ):
         if find_spec(package) is None:
             raise BadRequest("serve_not_installed", package=package)
