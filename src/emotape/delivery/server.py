@@ -30,6 +30,7 @@ LANGUAGE_COOKIE: Final = "emotape_language"
 _YEAR: Final = 365 * 24 * 3600
 _GRADIO_FOLDER: Final = "GRADIO_TEMP_DIR"  # the only way to tell it
 _BACKLOG: Final = 1024
+_LARGEST_MESSAGE: Final = 2 * 1024**2  # bytes of a WebSocket message; a stream takes half of it
 FAREWELL_SECONDS: Final = 5  # how long a stopping server waits for what is no work, such as the stream of a page
 _POLL_SECONDS: Final = 0.05
 
