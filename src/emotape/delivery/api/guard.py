@@ -46,10 +46,18 @@ _HEADERS: Final = {
 }
 
 
-def caller(connection: HTTPConnection) -> Caller:
-    """Return who asks; as a dependency: `Annotated[Caller, Depends(caller)]`. Also for WebSockets."""
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Return who asks, be it by a request or a WebSocket."""
     found: Caller = connection.scope.get(CALLER, LOCAL)
     return found
+
+
+async def caller(connection: HTTPConnection) -> Caller:
+    """Return who asks, as a dependency: `Annotated[Caller, Depends(caller)]`.
+
+    Asynchronous, because FastAPI sends every other dependency to a thread and back.
+    """
+    return caller_of(connection)
 
 
 def request_id(connection: HTTPConnection) -> str:

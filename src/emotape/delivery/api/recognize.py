@@ -100,7 +100,7 @@ def router(service: Service) -> APIRouter:
             options = joined(query, brought.fields)
             if not brought.uploads:
                 raise BadRequest("no_files")
-            desk = Desk(service, options, await asyncio.to_thread(_keys, service, options))
+            desk = Desk(service, options, await _keys(service, options))
             outcomes = await while_connected(request, desk.answer_all(brought.uploads))
         _note(service, request_id(request), who, outcomes)
         language = options.language or language_of(request)
@@ -188,9 +188,11 @@ def _note(service: Service, request: str, who: Caller, outcomes: Sequence[Outcom
             service.history.record(request, who.id, name, prediction)
 
 
-def _keys(service: Service, options: RecognizeOptions) -> tuple[str, ...]:
+async def _keys(service: Service, options: RecognizeOptions) -> tuple[str, ...]:
     """Return the labels that are asked for; an embedding-only model has none to choose from."""
-    return chosen(options.labels, service.recognizer.labels) if options.labels else ()
+    if not options.labels:
+        return ()
+    return chosen(options.labels, await asyncio.to_thread(lambda: service.recognizer.labels))  # may wait for the model
 
 
 def _all_failed(request: Request, outcomes: Sequence[Outcome], language: Language) -> JSONResponse:

@@ -19,7 +19,7 @@ from emotape.audio.decode import SHORTEST
 from emotape.audio.stream import PcmFormat, encoded_blocks, pcm_blocks
 from emotape.audio.waveform import SAMPLE_RATE
 from emotape.delivery.api.errors import error_document
-from emotape.delivery.api.guard import caller, request_id
+from emotape.delivery.api.guard import caller_of, request_id
 from emotape.delivery.api.stream_windows import Summary, Window, Windows
 from emotape.delivery.api.subset import restricted
 from emotape.delivery.export.document import document
@@ -74,7 +74,7 @@ class Session:
         self._asked = asked
         self._terms = terms
         self._bounds = bounds
-        self._who = caller(socket)
+        self._who = caller_of(socket)
         self._windows = Windows(round(asked.window * SAMPLE_RATE), round(asked.hop * SAMPLE_RATE))
         self._places = anyio.Semaphore(bounds.in_flight)
         self._under_way: set[Future[Prediction]] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import signal
 from contextlib import closing, contextmanager, suppress
@@ -12,6 +13,7 @@ import typer
 
 from emotape.delivery.cli.errors import error_lines
 from emotape.delivery.cli.language import settle_language
+from emotape.delivery.threads import heeded
 from emotape.errors import BadRequest
 from emotape.settings import cache_options, flag_help, read_settings, recognizer_options
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from emotape.delivery.api.keys import KeyRing
     from emotape.delivery.api.service import ApiOptions, Service
     from emotape.delivery.observation import Observation
+    from emotape.delivery.threads import Remark
     from emotape.delivery.ui import PageOptions
     from emotape.errors import EmotapeError
     from emotape.recognizer import Recognizer
@@ -39,12 +42,13 @@ def serve(
     """Serve the page and the HTTP interface: load the model, say when it is ready, stop on Ctrl+C or SIGTERM."""
     settings = read_settings(host=host, port=port, model=model, offload=offload, insecure=insecure or None)
     require_packages()
+    settings, remarks = heeded(context, settings)
     signal.signal(signal.SIGTERM, _leave)
     with suppress(KeyboardInterrupt):
-        run(settings, settle_language(context, settings))
+        run(settings, settle_language(context, settings), remarks)
 
 
-def run(settings: Settings, language: Language) -> None:
+def run(settings: Settings, language: Language, remarks: tuple[Remark, ...] = ()) -> None:
     """Take the address, listen, and load the model meanwhile; stop in the opposite order.
 
     Raises BadRequest ("serve_port_busy", "serve_address", "serve_needs_keys") and ModelFault when there is no such
@@ -61,6 +65,7 @@ def run(settings: Settings, language: Language) -> None:
         _recognizer(settings, observation) as recognizer,
     ):
         _tell_who_may_come(settings, keys, language)
+        _tell_of_variables(remarks, language)
         service = _service(recognizer, settings, keys, observation)
         app = create_app(service, _page_options(recognizer, settings), observation)
         listen(app, service, listener, lambda: _load(service, url_of(listener), language))
@@ -106,11 +111,22 @@ def _load(service: Service, url: str, language: Language) -> None:
         if error is not None:
             report(error.code, error_lines(error, language))
         elif service.readiness.phase == "ready":
+            _settle_memory()
             service.jobs.start()
             say("serve_ready", language, url=url)
 
     say("serve_listening", language, url=url, model=service.recognizer.model.name)
     service.readiness.load(service.recognizer.open, loaded)
+
+
+def _settle_memory() -> None:
+    """Leave what is loaded for good out of later garbage collections.
+
+    A million objects of torch and Gradio live as long as the process; looking through them again and again took a tenth
+    of what HTTP costs.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _tell_who_may_come(settings: Settings, keys: KeyRing | None, language: Language) -> None:
@@ -120,6 +136,13 @@ def _tell_who_may_come(settings: Settings, keys: KeyRing | None, language: Langu
         say("serve_keys", language, count=len(keys.known()), path=str(keys.path))
     elif not is_loopback(settings.host):
         say("serve_exposed", language, host=settings.host)
+
+
+def _tell_of_variables(remarks: tuple[Remark, ...], language: Language) -> None:
+    from emotape.delivery.logs import say
+
+    for remark in remarks:
+        say(remark.code, language, **remark.facts)
 
 
 def key_ring(settings: Settings) -> KeyRing | None:
