@@ -268,7 +268,7 @@ def _received(chunks: Source[bytes]) -> Iterator[bytes]:
     while True:
         try:
             yield anyio.from_thread.run(chunks.receive)
-        except anyio.EndOfStream:
+        except (anyio.EndOfStream, asyncio.CancelledError):  # a cancelled session: FFmpeg must not meet the exception
             return
 
 
