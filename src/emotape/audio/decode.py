@@ -6,6 +6,7 @@ soxr work, so that several threads decode several files at once.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -21,6 +22,8 @@ from emotape.audio.waveform import SAMPLE_RATE, Waveform
 from emotape.errors import BadAudio
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from av.audio.stream import AudioStream
     from av.container import InputContainer
     from numpy.typing import NDArray
@@ -70,9 +73,17 @@ def decode(data: AudioSource, limits: DecodeLimits = DEFAULT_LIMITS, channels: C
 
     Raises BadAudio for what is no usable audio, TooLong when a limit is met, BadRequest for a path to nothing.
     """
+    with opened(data, limits, channels) as recording:
+        for samples, rate in recording.frames:
+            recording.mixer.add(samples, rate)
+        return recording.finished()
+
+
+@contextmanager
+def opened(data: AudioSource, limits: DecodeLimits, channels: ChannelMode) -> Iterator[OpenRecording]:
+    """Open a recording and refuse what can be refused before anything of it is decoded. Raises as `decode` does."""
     with open_reader(data, limits) as reader, open_container(reader, limits) as container:
-        track = audio_track(container, limits)
-        return _Decoding(reader, container, track, limits, channels).run()
+        yield OpenRecording(reader, container, audio_track(container, limits), limits, channels)
 
 
 def from_samples(samples: NDArray[Any], sample_rate: int, limits: DecodeLimits = DEFAULT_LIMITS) -> Waveform:
@@ -101,8 +112,11 @@ def _check_length(samples: int) -> None:
         raise BadAudio("too_short", samples=samples, shortest=SHORTEST)
 
 
-class _Decoding:
-    """One recording on its way from packets to waveforms."""
+class OpenRecording:
+    """One recording on its way from packets to waveforms: all that `frames` give goes to `mixer`, then it is finished.
+
+    `frames` decode; `mixer` mixes, or splits, and resamples.
+    """
 
     def __init__(
         self,
@@ -122,24 +136,22 @@ class _Decoding:
         self._rate = track.codec_context.sample_rate
         self._channels = track.codec_context.channels
         expected = int(self._plausible_seconds() * SAMPLE_RATE) + SAMPLE_RATE
-        self._mixer = Mixer(self._channels if channels == "split" else None, expected, limits)
-        self._frames = Frames(container, track, limits)
+        self.mixer = Mixer(self._channels if channels == "split" else None, expected, limits)
+        self.frames = Frames(container, track, limits)
 
-    def run(self) -> Recording:
-        """Decode everything."""
-        for samples, rate in self._frames:
-            self._mixer.add(samples, rate)
+    def finished(self) -> Recording:
+        """Bring out what the mixer still holds, and return the whole."""
         if self._reader.failure is not None:
             raise self._reader.failure
-        if self._frames.seconds == 0.0 and self._frames.corrupt:
-            raise BadAudio("undecodable", packets=self._frames.corrupt)
-        self._mixer.finish()
+        if self.frames.seconds == 0.0 and self.frames.corrupt:
+            raise BadAudio("undecodable", packets=self.frames.corrupt)
+        self.mixer.finish()
         length = self._useful_length()
         _check_length(length)
-        waveforms = tuple(Waveform(samples) for samples in self._mixer.trimmed(length))
+        waveforms = tuple(Waveform(samples) for samples in self.mixer.trimmed(length))
         codec = self._track.codec_context.codec.canonical_name
         source = Source(self._name, codec, self._rate, self._channels, waveforms[0].seconds)
-        return Recording(waveforms, source, self._warnings(), self._frames.corrupt)
+        return Recording(waveforms, source, self._warnings(), self.frames.corrupt)
 
     def _stated_seconds(self) -> float | None:
         """Return the length that the container states, or None where it does not or FFmpeg only guesses."""
@@ -163,18 +175,18 @@ class _Decoding:
 
     def _useful_length(self) -> int:
         """Leave out what the encoder added at the end of an MP4; FFmpeg does so itself for the other containers."""
-        length = self._mixer.length
+        length = self.mixer.length
         if self._name != "mp4" or self._stated is None:
             return length
         stated = round(self._stated * SAMPLE_RATE)
         return stated if 0 < length - stated <= _PADDING * SAMPLE_RATE else length
 
     def _warnings(self) -> tuple[str, ...]:
-        found = {"truncated": self._is_truncated(), "corrupt_packets": self._frames.corrupt > self._frames.is_cut}
+        found = {"truncated": self._is_truncated(), "corrupt_packets": self.frames.corrupt > self.frames.is_cut}
         return tuple(code for code, holds in found.items() if holds)
 
     def _is_truncated(self) -> bool:
-        if self._frames.is_cut:
+        if self.frames.is_cut:
             return True
         if self._name == "wav" and self._reader.size is not None:
             header = wav_header(self._reader.head)
@@ -183,4 +195,4 @@ class _Decoding:
             return True
         if self._stated is None or self._is_guess():
             return False
-        return self._frames.reached < self._stated * 0.999 - _PADDING
+        return self.frames.reached < self._stated * 0.999 - _PADDING

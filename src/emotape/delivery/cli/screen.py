@@ -34,7 +34,7 @@ class Screen:
     @contextmanager
     def opened(self, total: int, labels: tuple[Label, ...]) -> Iterator[None]:
         """Begin the results of `total` recordings; end them properly, also when the run is cut short."""
-        _speak_utf8(machine=self._request.form != "text")
+        speak_utf8(machine=self._request.form != "text")
         self._printer = self._chosen_printer(total, labels)
         try:
             with progress(self._err, total, self._language, follow_output=sys.stdout.isatty()) as advance:
@@ -110,7 +110,7 @@ class Screen:
         self._err.print(safe, soft_wrap=True)
 
 
-def _speak_utf8(*, machine: bool) -> None:
+def speak_utf8(*, machine: bool) -> None:
     """Let no name stop the output: JSON and CSV are UTF-8 everywhere, and what cannot be encoded is escaped."""
     if isinstance(sys.stdout, TextIOWrapper):
         encoding = "utf-8" if machine else sys.stdout.encoding

@@ -27,7 +27,7 @@ class Pretty:
         self._language = language
         self._names = names
         self._single = single
-        self._rich = _can_show(console, "😊█▏")
+        self._rich = can_show(console, "😊█▏")
 
     def show(self, found: dict[str, Any]) -> None:
         """Print one recording. Its errors are told on standard error instead."""
@@ -81,12 +81,12 @@ class Pretty:
         self._console.print(line, soft_wrap=True)
 
 
-def bar(share: float, *, rich: bool = True) -> str:
-    """Return a bar of `share` (0 to 1) in 20 cells, in eighths of a cell where the terminal can show them."""
+def bar(share: float, *, rich: bool = True, cells: int = _BAR) -> str:
+    """Return a bar of `share` (0 to 1) in so many cells, in eighths of a cell where the terminal can show them."""
     if not rich:
-        return ("#" * round(share * _BAR)).ljust(_BAR)
-    full, eighths = divmod(round(share * _BAR * 8), 8)
-    return ("█" * full + " ▏▎▍▌▋▊▉"[eighths]).ljust(_BAR)[:_BAR]
+        return ("#" * round(share * cells)).ljust(cells)[:cells]
+    full, eighths = divmod(round(share * cells * 8), 8)
+    return ("█" * full + " ▏▎▍▌▋▊▉"[eighths]).ljust(cells)[:cells]
 
 
 def clock(seconds: float) -> str:
@@ -118,7 +118,8 @@ def progress(console: Console, total: int, language: Language, *, follow_output:
         yield lambda: live.advance(task)
 
 
-def _can_show(console: Console, text: str) -> bool:
+def can_show(console: Console, text: str) -> bool:
+    """Return whether a console's encoding has all characters of a text."""
     try:
         text.encode(console.encoding)
     except (UnicodeEncodeError, LookupError):

@@ -1,0 +1,1 @@
+"""Where the time of an answer goes on this machine: every stage measured by running it, one after another."""

@@ -1,0 +1,1 @@
+"""How a running server is doing, at a terminal."""
