@@ -131,6 +131,29 @@ class Settled:
 
 
 @dataclass(frozen=True)
+class Adapted:
+    """The engine was steered: `what` went from `before` to `after`, for `reason`.
+
+    what    "decoders" at once, "tape_tokens", "queue_seconds" that may wait, "cache_share" that may be filled
+    reason  "starved" or "piled_up" (the device, before it), "long", "brief" or "shorter_is_slower" (tapes),
+            "memory_tight", "memory_short" or "memory_calm"
+    """
+
+    what: str
+    before: float
+    after: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class ModelUnloaded:
+    """A network was let go because nobody had asked for `idle_seconds`; the next request loads it again."""
+
+    model: str
+    idle_seconds: float
+
+
+@dataclass(frozen=True)
 class CacheHit:
     """A request got its answer without a run of its own, `seconds` after it asked the cache.
 
@@ -168,6 +191,8 @@ Event = (
     | Refusal
     | TapeRan
     | MemoryShort
+    | Adapted
+    | ModelUnloaded
     | Answered
     | Settled
     | CacheHit

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, Self, TypedDict, TypeVar, Unpack
@@ -18,6 +17,7 @@ from emotape.audio.quality import assess
 from emotape.audio.speech import speech_probabilities
 from emotape.audio.waveform import Waveform
 from emotape.audio.window import WindowOptions, split_at_pauses
+from emotape.engine.host import Host, HostOptions, Loaded
 from emotape.engine.pipeline import Pipeline, first, waited
 from emotape.engine.prediction import Decoding, Heard, Wanted, predict
 from emotape.engine.progress import Pending, Progress
@@ -26,10 +26,11 @@ from emotape.engine.result import GRANULARITIES, Granularity, Prediction, Proven
 from emotape.engine.runner import Clip
 from emotape.engine.segments import SegmentOptions
 from emotape.engine.settling import Settling
-from emotape.errors import BadRequest, EngineFault, Expired
+from emotape.errors import BadRequest, Expired
 from emotape.events import Decoded, Observer, silent, tell
 from emotape.store.cache.key import Network, cache_key
 from emotape.store.cache.memo import Asked, Memo, Steps
+from emotape.store.cache.result_cache import keeper
 from emotape.store.catalogue import ModelEntry, resolve
 from emotape.version import __version__
 
@@ -50,7 +51,11 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Wa
 
 @dataclass(frozen=True)
 class RecognizerOptions:
-    """How a recognizer works: every stage's own options, and how many requests may be under way at once."""
+    """How a recognizer works: every stage's own options, and how many requests may be under way at once.
+
+    With `adapt` the engine follows what is measured as it runs: decoding, tapes, and what memory allows. After
+    `idle_unload_seconds` without a request the model is let go, and the next request loads it again; None: never.
+    """
 
     decode: DecodeLimits = field(default_factory=DecodeLimits)
     window: WindowOptions = field(default_factory=WindowOptions)
@@ -58,6 +63,8 @@ class RecognizerOptions:
     engine: EngineOptions = field(default_factory=EngineOptions)
     models_folder: Path | None = None
     pending: int = 1024
+    adapt: bool = False
+    idle_unload_seconds: float | None = None
 
 
 class RequestOptions(TypedDict, total=False):
@@ -97,11 +104,9 @@ class Recognizer:
         self.options = options or RecognizerOptions()
         self.model: ModelEntry = resolve(model, self.options.models_folder)
         self._observer = observer
-        self._lock = threading.Lock()
         self._cache = cache
-        self._pipeline: Pipeline | None = None
-        self._memo: Memo | None = None
-        self._closed = False
+        host = HostOptions(self.options.adapt, self.options.idle_unload_seconds, self.options.pending)
+        self._host: Host[Memo | None] = Host(self._load, self._memo_before, keeper(cache), host, observer)
 
     def recognize(self, source: Source, **wanted: Unpack[RequestOptions]) -> Prediction:
         """Return the emotion of a recording, its channels mixed down.
@@ -136,7 +141,8 @@ class Recognizer:
 
         Raises BadAudio, TooLong and BadRequest.
         """
-        return self._recording(self._ready().decode, source, channels)
+        with self._host.inside() as pipeline:
+            return self._recording(pipeline.decode, source, channels)
 
     def open(self) -> Self:
         """Load the model and make it warm, if it is not yet. Raises ModelFault or EngineFault."""
@@ -145,37 +151,44 @@ class Recognizer:
 
     def close(self) -> None:
         """Answer everything that was admitted, then let the model go. Nothing is admitted any more."""
-        with self._lock:
-            self._closed = True
-            pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            pipeline.close()
+        self._host.close()
 
     @property
     def is_ready(self) -> bool:
-        """Whether the model is loaded and warm. Never waits."""
-        return self._pipeline is not None
+        """Whether the model is loaded and warm, or comes back with the next request. Never waits."""
+        return self._host.present is not None or self._host.is_asleep
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether the model was let go for want of requests; the next one loads it again. Never waits."""
+        return self._host.is_asleep
 
     @property
     def digest(self) -> str:
-        """The digest of the weights. Loads the model."""
-        return self._ready().resident.digest
+        """The digest of the weights. Loads the model the first time."""
+        return self._host.about().digest
 
     @property
     def plan(self) -> Plan:
-        """How the engine runs on this machine. Loads the model."""
-        return self._ready().resident.plan
+        """How the engine runs on this machine. Loads the model the first time."""
+        return self._host.about().plan
 
     @property
     def waiting_seconds(self) -> float:
-        """Seconds of audio that wait for a device; none before the model is loaded. Never waits."""
-        pipeline = self._pipeline
+        """Seconds of audio that wait for a device; none while no model is loaded. Never waits."""
+        pipeline = self._host.present
         return 0.0 if pipeline is None else pipeline.resident.waiting_seconds
 
     @property
+    def queue_seconds(self) -> float | None:
+        """Seconds of audio that may wait now: the plan's, or fewer; None while no model is loaded. Never waits."""
+        pipeline = self._host.present
+        return None if pipeline is None else pipeline.resident.scheduler.queue_seconds
+
+    @property
     def labels(self) -> tuple[Label, ...]:
-        """The emotions that the model knows, in its own order; none for an embedding-only model. Loads the model."""
-        return tuple(label for label in self._ready().resident.labels if label is not None)
+        """The emotions that the model knows, in its own order; none for an embedding-only one. Loads the first time."""
+        return tuple(label for label in self._host.about().labels if label is not None)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -200,24 +213,23 @@ class Recognizer:
         wanted = _checked(options)
         seconds = options.get("deadline")
         deadline = None if seconds is None else time.monotonic() + seconds
-        pipeline = self._ready()
-        if not pipeline.resident.labels and not wanted.embedding:
+        if not self._host.about().labels and not wanted.embedding:
             raise BadRequest("no_scores_in_model", model=self.model.name)
 
         settling = Settling(self._observer)
 
-        def hear(answer: Pending[tuple[Prediction, ...]]) -> None:
+        def hear(loaded: Loaded[Memo | None], answer: Pending[tuple[Prediction, ...]]) -> None:
             settling.begin()
             answer.follow(lambda: Progress("decoding"))
             if deadline is not None and time.monotonic() > deadline:
                 raise Expired("expired")
-            if self._memo is not None:
-                self._memo.answer(Asked(source, channels, wanted, deadline), answer)
+            if loaded.before is not None:
+                loaded.before.answer(Asked(source, channels, wanted, deadline), answer)
             else:
-                decoding = self._decoded(pipeline.decode, source, channels)
-                self._run(pipeline, decoding, wanted, answer, deadline, lambda made: made)
+                decoding = self._decoded(loaded.pipeline.decode, source, channels)
+                self._run(loaded.pipeline, decoding, wanted, answer, deadline, lambda made: made)
 
-        return settling.watch(lambda: pipeline.admit(hear))
+        return settling.watch(lambda: self._host.admit(hear))
 
     def _decoded(self, decode: Decoder, source: Source, channels: ChannelMode) -> Decoding:
         """Decode a recording, unless it is."""
@@ -298,18 +310,17 @@ class Recognizer:
         )
 
     def _ready(self) -> Pipeline:
-        with self._lock:
-            if self._closed:
-                raise EngineFault("closed")
-            if self._pipeline is None:
-                resident = Resident(self.model.path, self.model.name, self.options.engine, self._observer)
-                pipeline = Pipeline(resident, self.options.pending)
-                self._memo = None if self._cache is None else self._memo_before(pipeline, self._cache)
-                self._pipeline = pipeline
-            return self._pipeline
+        with self._host.inside() as pipeline:
+            return pipeline
 
-    def _memo_before(self, pipeline: Pipeline, cache: ResultCache) -> Memo:
-        """Put the cache between requests and the network."""
+    def _load(self) -> Pipeline:
+        resident = Resident(self.model.path, self.model.name, self.options.engine, self._observer)
+        return Pipeline(resident, self.options.pending)
+
+    def _memo_before(self, pipeline: Pipeline) -> Memo | None:
+        """Put the cache between requests and the network, if there is one."""
+        if self._cache is None:
+            return None
         options, resident = self.options, pipeline.resident
         network = Network(resident.digest, resident.dtype)
         steps = Steps(
@@ -318,7 +329,7 @@ class Recognizer:
             run=lambda *request: self._run(pipeline, *request),
             elsewhere=pipeline.aside,
         )
-        return Memo(cache, steps, options.decode, self._observer)
+        return Memo(self._cache, steps, options.decode, self._observer)
 
 
 def _checked(options: RequestOptions) -> Wanted:

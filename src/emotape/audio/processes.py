@@ -100,6 +100,10 @@ class DecodingProcesses:
             return decode(data, limits, channels)
         raise answer
 
+    def end_idle(self) -> None:
+        """End the processes that have nothing to do; others are started when they are needed."""
+        _end_all(self._idle, self._alive)
+
     def close(self) -> None:
         """End the processes; what is decoded from now on is decoded in the caller's thread."""
         self._closed = True

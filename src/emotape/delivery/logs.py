@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Format = Literal["text", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
-_FACTS: Final = "emotape_facts"
+FACTS: Final = "emotape_facts"
 _OURS: Final = ("emotape", "uvicorn", "opentelemetry")
 
 access = logging.getLogger("emotape.access")
@@ -70,19 +70,19 @@ def written(options: LogOptions) -> Iterator[None]:
 
 def say(code: str, language: Language, **facts: object) -> None:
     """Say something of the server itself: that it listens, that it is ready."""
-    notices.info(interface_text(code, language, **facts), extra={_FACTS: {"event": code, **facts}})
+    notices.info(interface_text(code, language, **facts), extra={FACTS: {"event": code, **facts}})
 
 
 def report(code: str, words: str) -> None:
     """Tell of an error of the server itself, in words for people."""
-    notices.error(words, extra={_FACTS: {"event": "error", "code": code}})
+    notices.error(words, extra={FACTS: {"event": "error", "code": code}})
 
 
 def exchanged(exchange: Exchange) -> None:
     """Tell of one exchange, at level info; whatever failed within has been told as what it was."""
     if access.isEnabledFor(logging.INFO):
         words = (exchange.method, exchange.route, exchange.status)
-        access.info("%s %s %d", *words, extra={_FACTS: _facts(exchange)})
+        access.info("%s %s %d", *words, extra={FACTS: _facts(exchange)})
 
 
 def _facts(exchange: Exchange) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **getattr(record, _FACTS, {}),
+            **getattr(record, FACTS, {}),
             **trace_ids(),
         }
         if record.exc_info:
@@ -127,7 +127,7 @@ class TextFormatter(logging.Formatter):
         text = super().format(record)
         if record.name == notices.name:
             return text
-        facts = getattr(record, _FACTS, {})
+        facts = getattr(record, FACTS, {})
         if facts.get("event") == "request":
             text = " ".join(filter(None, (text, f"{facts['seconds']:.3f} s", facts.get("code"), facts["request_id"])))
         return f"{record.levelname}: {text}"

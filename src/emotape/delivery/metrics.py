@@ -15,6 +15,7 @@ from emotape.delivery.readings import MachineReader
 from emotape.delivery.recent import Recent
 from emotape.delivery.vitals import Vitals, meaning
 from emotape.events import (
+    Adapted,
     CacheDown,
     CacheHit,
     CacheMiss,
@@ -68,6 +69,7 @@ class Meter:
             CacheMiss: self._cache_miss,
             CacheDown: lambda _: self._cache_failures.inc(),
             MemoryShort: lambda event: self._memory_short.labels(event.device).inc(),
+            Adapted: lambda event: self._adaptations.labels(event.what, event.reason).inc(),
             ModelLoaded: self._model_loaded,
         }
 
@@ -141,6 +143,9 @@ class Meter:
         )
         self._memory_short = Counter(
             "emotape_memory_short", meaning("emotape_memory_short"), ["device"], registry=self.registry
+        )
+        self._adaptations = Counter(
+            "emotape_adaptations", meaning("emotape_adaptations"), ["what", "reason"], registry=self.registry
         )
         self._model = Gauge(
             "emotape_model_info",

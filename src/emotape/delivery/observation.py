@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from emotape.delivery import logs, metrics
+from emotape.delivery.adaptations import AdaptationLog
 from emotape.delivery.exchanges import Exchanges, tally
 from emotape.delivery.metrics import Meter
 from emotape.delivery.monitor import Monitor
@@ -20,15 +21,18 @@ if TYPE_CHECKING:
     from emotape.delivery.api.service import Service
     from emotape.recognizer import Recognizer
     from emotape.settings import Settings
+    from emotape.wording import Language
 
 
 class Observation:
     """Listens to one server. `observer` is for its recognizer, which is made before the service."""
 
-    def __init__(self, traces: Traces | None = None) -> None:
+    def __init__(self, traces: Traces | None = None, language: Language = "en") -> None:
         self.meter = Meter()
         self._traces = traces
-        self.observer: Observer = fan_out(self.meter, tally, *([] if traces is None else [traces]))
+        self.observer: Observer = fan_out(
+            self.meter, tally, AdaptationLog(language), *([] if traces is None else [traces])
+        )
 
     def install(self, app: FastAPI, service: Service) -> None:
         """Give an application /metrics, and watch all that goes through it; to be called after its other middleware."""
@@ -52,7 +56,7 @@ class Observation:
 def observing(settings: Settings) -> Iterator[Observation]:
     """Observe as the settings say, logs included. Raises BadRequest ("traces_not_installed")."""
     with logs.written(logs.LogOptions(settings.log_format, settings.log_level)):
-        observation = Observation(open_traces(settings.traces_endpoint))
+        observation = Observation(open_traces(settings.traces_endpoint), settings.language or "en")
         try:
             yield observation
         finally:

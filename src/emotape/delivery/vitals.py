@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from emotape.errors import EmotapeError
 from emotape.wording import interface_text
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ RATE_SECONDS: Final = 10
 
 @dataclass(frozen=True)
 class Queue:
-    """Seconds of audio that wait for a device, and how many may; None before the model is loaded."""
+    """Seconds of audio that wait for a device, and how many may now; None while no model is loaded."""
 
     seconds: float
     bound: float | None
@@ -34,11 +33,7 @@ class Queue:
 
 def queue_of(recognizer: Recognizer) -> Queue:
     """Look at a recognizer's queue; loads nothing."""
-    waiting = recognizer.waiting_seconds
-    try:
-        return Queue(waiting, recognizer.plan.queue_seconds if recognizer.is_ready else None)
-    except EmotapeError:  # it was closed in the meantime
-        return Queue(waiting, None)
+    return Queue(recognizer.waiting_seconds, recognizer.queue_seconds)
 
 
 class Vitals:
@@ -64,6 +59,7 @@ class Vitals:
         ready = self.service is not None and self.service.readiness.phase == "ready"
         yield _gauge("emotape_ready", float(ready))
         queue = Queue(0.0, None) if self.service is None else queue_of(self.service.recognizer)
+        yield _gauge("emotape_model_resident", float(queue.bound is not None))
         yield _gauge("emotape_queue_seconds", queue.seconds)
         yield _gauge("emotape_queue_limit_seconds", queue.bound)
         under_way = 0 if self.service is None else self.service.readiness.under_way

@@ -16,6 +16,7 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Protocol
 
 from emotape.audio.waveform import SAMPLE_RATE
+from emotape.engine.control.work import WorkMeter
 from emotape.engine.progress import Pending, Progress
 from emotape.engine.tape import choose
 from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded, as_fault
@@ -81,8 +82,8 @@ class Scheduler:
         """`fallback` makes a runner with more memory for clips that fit on none of `runners`, if one is ever needed."""
         self._runners = tuple(runners)
         self._dims = runners[0].dims
-        self._tape_tokens = tape_tokens
-        self._queue_seconds = queue_seconds
+        self._most_tape_tokens = self._tape_tokens = tape_tokens
+        self.queue_seconds = queue_seconds
         self._clock = clock
         self._observer = observer
         self._fallback = fallback
@@ -94,6 +95,7 @@ class Scheduler:
         self._threads: list[threading.Thread] = []
         self._closed = False
         self._pace = 0.0  # seconds of work per second of audio, as last measured; for the retry hint
+        self.work = WorkMeter(clock)
 
     def submit(self, clips: Sequence[Clip], deadline: float | None = None) -> Pending[RunReport]:
         """Admit the clips of one recording; `deadline` is a time of this scheduler's clock.
@@ -106,7 +108,7 @@ class Scheduler:
         with self._changed:
             if self._closed:
                 raise EngineFault("closed")
-            if self._waiting and self.waiting_seconds + request.seconds > self._queue_seconds:
+            if self._waiting and self.waiting_seconds + request.seconds > self.queue_seconds:
                 self._refuse(request.seconds)
             self._waiting.append(request)
             self._waiting_samples += request.waiting_samples()
@@ -132,6 +134,26 @@ class Scheduler:
         """Seconds of audio that wait for a runner."""
         return self._waiting_samples / SAMPLE_RATE
 
+    @property
+    def runners(self) -> int:
+        """How many tapes may run at once."""
+        return len(self._runners)
+
+    @property
+    def backlog_seconds(self) -> float:
+        """Seconds that the runners, all at work, need for what waits, as fast as the last tape was."""
+        return self.waiting_seconds * self._pace / len(self._runners)
+
+    @property
+    def most_tape_tokens(self) -> int:
+        """The longest tape that the runners have had memory for, as far as is known."""
+        return self._most_tape_tokens
+
+    def shape_tapes(self, tokens: int) -> None:
+        """Lay at most so many tokens on a tape from now on, and never more than the runners have memory for."""
+        with self._changed:
+            self._tape_tokens = max(1, min(tokens, self._most_tape_tokens))
+
     def _progress(self, request: _Request) -> Progress:
         with self._changed:
             before = takewhile(lambda other: other is not request, self._waiting if request in self._waiting else ())
@@ -141,7 +163,7 @@ class Scheduler:
 
     def _refuse(self, seconds: float) -> None:
         tell(self._observer, Refusal("overloaded", seconds))
-        retry_after = max(1.0, self.waiting_seconds * self._pace / len(self._runners))
+        retry_after = max(1.0, self.backlog_seconds)
         raise Overloaded(retry_after=round(retry_after, 1), waiting=round(self.waiting_seconds))
 
     def _start_threads(self) -> None:
@@ -223,7 +245,8 @@ class Scheduler:
     def _run(self, runner: Runner, pieces: list[_Piece]) -> None:
         started = self._clock()
         try:
-            answers = runner.run([request.clips[index] for request, index in pieces])
+            with self.work.tape():
+                answers = runner.run([request.clips[index] for request, index in pieces])
         except BaseException as error:  # noqa: BLE001 - whatever happens, every request gets an answer
             self._recover(runner, pieces, error)
             return
@@ -253,7 +276,8 @@ class Scheduler:
     def _shorten(self, runner: Runner, pieces: Sequence[_Piece]) -> None:
         tokens = sum(self._clip_tokens(request.clips[index]) for request, index in pieces)
         with self._changed:
-            self._tape_tokens = max(1, min(self._tape_tokens, tokens // 2))
+            self._most_tape_tokens = max(1, min(self._most_tape_tokens, tokens // 2))
+            self._tape_tokens = min(self._tape_tokens, self._most_tape_tokens)
         tell(self._observer, MemoryShort(runner.device, self._tape_tokens))
 
     def _run_on_fallback(self, fallback: Callable[[], Runner], pieces: list[_Piece], error: BaseException) -> None:
@@ -270,6 +294,7 @@ class Scheduler:
         audio_seconds = sum(waveform.seconds for waveform in waveforms)
         tokens = sum(self._clip_tokens(request.clips[index]) for request, index in pieces)
         self._pace = seconds / audio_seconds
+        self.work.ran(tokens, seconds)
         capacity = max(self._tape_tokens, tokens)  # a clip longer than a tape has one of its own
         tell(self._observer, TapeRan(len(pieces), tokens, capacity, audio_seconds, seconds, runner.device))
 

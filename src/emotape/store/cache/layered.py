@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emotape.store.cache.result_cache import Shrinkable
+
 if TYPE_CHECKING:
     from emotape.store.cache.result_cache import ResultCache
 
@@ -26,6 +28,12 @@ class LayeredCache:
         """Keep an entry in both."""
         self._near.put(key, entry)
         self._far.put(key, entry)
+
+    def keep_share(self, share: float) -> None:
+        """Keep at most this share of the memory of either that is in this process."""
+        for cache in (self._near, self._far):
+            if isinstance(cache, Shrinkable):
+                cache.keep_share(share)
 
     def close(self) -> None:
         """Close both."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from cachetools import TTLCache
@@ -21,9 +22,8 @@ class MemoryCache:
     def __init__(
         self, megabytes: float = 64.0, hours: float = 24.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        capacity = megabytes * 1e6
-        self._largest = capacity * _LARGEST_SHARE
-        self._entries: TTLCache[str, bytes] = TTLCache(capacity, 3600 * hours, timer=clock, getsizeof=_size)
+        self._whole = self._capacity = megabytes * 1e6
+        self._entries: TTLCache[str, bytes] = TTLCache(self._whole, 3600 * hours, timer=clock, getsizeof=_size)
         self._lock = threading.Lock()
 
     def get(self, key: str) -> bytes | None:
@@ -33,15 +33,27 @@ class MemoryCache:
 
     def put(self, key: str, entry: bytes) -> None:
         """Keep an entry, at the expense of those that nobody asked for longest."""
-        if _size(entry) <= self._largest:
+        if _size(entry) <= self._capacity * _LARGEST_SHARE:
             with self._lock:
                 self._entries[key] = entry
+                self._make_room()
+
+    def keep_share(self, share: float) -> None:
+        """Keep at most this share of the megabytes from now on, from 0 (nothing) to 1."""
+        with self._lock:
+            self._capacity = share * self._whole
+            self._make_room()
 
     @property
     def bytes(self) -> int:
         """How much is kept, in bytes, with what keeping takes."""
         with self._lock:
             return int(self._entries.currsize)
+
+    def _make_room(self) -> None:
+        with suppress(KeyError):  # the last one's time was up
+            while self._entries.currsize > self._capacity:
+                self._entries.popitem()
 
     def close(self) -> None:
         """Forget everything."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,19 @@ class ResultCache(Protocol):
 
     def close(self) -> None:
         """Let go of threads and connections. Afterwards nothing is kept or found."""
+
+
+@runtime_checkable
+class Shrinkable(Protocol):
+    """A cache that can do with less of this process's memory, when that gets short. Any thread may call it."""
+
+    def keep_share(self, share: float) -> None:
+        """Keep at most this share of what it may keep, from 0 (nothing) to 1, and forget the rest at once."""
+
+
+def keeper(cache: object) -> Callable[[float], None]:
+    """Return what tells a cache to keep a share; it does nothing for one that cannot."""
+    return cache.keep_share if isinstance(cache, Shrinkable) else lambda _: None
 
 
 class FakeCache:
