@@ -69,7 +69,9 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float8", "int8"] = Field(
         "auto", description="Arithmetic of the network: auto, float32, bfloat16, float16, int8, or float8 on a GPU."
     )
-    threads: int | None = Field(None, ge=1, description="Threads of the network on a CPU. Unset: the machine's cores.")
+    threads: int | None = Field(
+        None, ge=1, description="Threads of the network on a CPU, in all. Unset: as many as can run at once."
+    )
     offload: int | None = Field(
         None,
         ge=0,
@@ -85,6 +87,17 @@ class Settings(BaseSettings):
         description="Processes that decode recordings at most; 0 decodes in threads. Unset: 0 on a machine with fewer"
         " than 4 cores and no GPU, else one for each core, up to 8, or to 32 with a GPU.",
     )
+    adapt: bool = Field(
+        default=True,
+        description="Follow what is measured while running: recordings decoded at once, length of tapes, and what"
+        " memory allows to wait and to be cached. Never beyond the other settings.",
+    )
+    idle_unload_minutes: float = Field(
+        0.0,
+        ge=0,
+        description="Minutes without a request after which the model is let go, until the next request loads it again;"
+        " 0 keeps it.",
+    )
     max_bytes: int = Field(2 * 1024**3, gt=0, description="Largest recording taken, in bytes.")
     max_seconds: float = Field(14_400.0, gt=0, description="Longest recording taken, in seconds.")
     max_channels: int = Field(32, ge=1, description="Most channels that a recording may have.")
@@ -96,8 +109,11 @@ class Settings(BaseSettings):
     )
 
     # the cache of results
-    cache_megabytes: float = Field(
-        64.0, ge=0, description="Memory in which a server keeps results, in megabytes; 0 keeps none there."
+    cache_megabytes: float | None = Field(
+        None,
+        ge=0,
+        description="Memory in which a server keeps results, in megabytes; 0 keeps none there. Unset: a 256th of the"
+        " memory, from 16 to 256.",
     )
     cache_ttl_hours: float = Field(24.0, gt=0, description="Hours for which a server keeps a result.")
     redis_url: str | None = Field(
@@ -228,14 +244,20 @@ def recognizer_options(settings: Settings) -> RecognizerOptions:
             decode_processes=settings.decode_processes,
         ),
         models_folder=settings.models_folder,
+        adapt=settings.adapt,
+        idle_unload_seconds=60 * settings.idle_unload_minutes or None,
     )
 
 
 def cache_options(settings: Settings) -> CacheOptions:
     """Return what a server keeps, where and how long."""
+    from emotape.engine.machine import look_at_machine
+    from emotape.engine.plan import cache_megabytes
     from emotape.store.cache.options import CacheOptions
 
-    return CacheOptions(settings.cache_megabytes, settings.cache_ttl_hours, settings.redis_url)
+    wanted = settings.cache_megabytes
+    megabytes = cache_megabytes(look_at_machine()) if wanted is None else wanted
+    return CacheOptions(megabytes, settings.cache_ttl_hours, settings.redis_url)
 
 
 def flag_help(key: str) -> str:

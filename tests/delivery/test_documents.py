@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ["cli.md", "cli.zh.md"]
-DESCRIBED = ["recognize", "evaluate", "serve", "settings"]
+DESCRIBED = ["recognize", "evaluate", "serve", "settings", "profile", "top"]
 
 
 def section(page: str, command: str) -> str:

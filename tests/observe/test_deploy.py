@@ -72,6 +72,7 @@ def test_the_board_shows_almost_everything() -> None:
     shown = {name for expression in expressions() for name in names(expression)}
     missing = {name for name in known() - shown if not name.endswith(("_bucket", "_sum", "_count"))}
     assert missing == {
+        "emotape_adaptations_total", "emotape_model_resident",
         "emotape_memory_short_total", "emotape_model_load_seconds", "emotape_process_cpu_seconds_total",
         "emotape_realtime_factor", "emotape_requests_under_way", "emotape_swap_used_bytes",
     }  # fmt: skip

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from emotape.delivery.cards import NvidiaCards
-from emotape.delivery.control_group import ControlGroup
 from emotape.delivery.readings import FRESH_SECONDS, Gpu, MachineReader
 from emotape.delivery.recent import SPAN, Recent
+from emotape.engine.control_group import ControlGroup
 
 if TYPE_CHECKING:
     from pathlib import Path

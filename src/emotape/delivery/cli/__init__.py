@@ -1,16 +1,18 @@
-"""The `emotape` command: `recognize`, `evaluate`, `models`, `serve`, `settings`, `bench`."""
+"""The `emotape` command, with everything that it can be asked to do."""
 
 from __future__ import annotations
 
+import os
 import traceback
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from emotape.delivery.cli import bench, evaluate, models, recognize, serve, settings
+from emotape.delivery.cli import bench, doctor, evaluate, keys, models, plan, profile, recognize, serve, settings, top
 from emotape.delivery.cli.errors import exit_code_of, reader_left, report, unforeseen
 from emotape.delivery.cli.language import language_of
+from emotape.delivery.threads import settle
 from emotape.errors import EmotapeError
 from emotape.version import __version__
 from emotape.wording import interface_text
@@ -73,11 +75,16 @@ def _root(
 app.command("recognize")(recognize.recognize)
 app.command("evaluate")(evaluate.evaluate)
 app.command("settings")(settings.show)
+app.command("plan")(plan.plan)
+app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.command("serve")(serve.serve)
+app.add_typer(keys.app, name="keys")
 app.add_typer(bench.app, name="bench")
+app.command("profile")(profile.profile)
+app.command("top")(top.top)
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(obj=settle(os.environ))

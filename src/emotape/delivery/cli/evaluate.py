@@ -18,6 +18,7 @@ from emotape.delivery.cli.options import (
     OffloadOption,
     ThreadsOption,
 )
+from emotape.delivery.threads import heeded
 from emotape.settings import read_settings, recognizer_options
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def evaluate(
         threads=threads,
         offload=offload,
     )
+    settings, _ = heeded(context, settings)
     spoken = settle_language(context, settings)
     choice = Choice(frozenset(name.strip() for name in (speakers or "").split(",") if name.strip()), include_other)
     rows = read_manifest(manifest)

@@ -26,6 +26,7 @@ from emotape.delivery.cli.options import (
     ServerOption,
     ThreadsOption,
 )
+from emotape.delivery.threads import heeded
 from emotape.errors import BadRequest
 from emotape.settings import read_settings
 
@@ -115,6 +116,7 @@ def recognize(
     }
     settings = read_settings(language=language, server_url=server, api_key=key, **local)
     check_local(settings, local)
+    settings, _ = heeded(context, settings)
     exports = tuple(dict.fromkeys(name.value for name in export or ()))
     request = Request(
         granularity=cast("Granularity", _granularity(granularity, exports)),

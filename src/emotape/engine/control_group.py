@@ -13,14 +13,19 @@ _UNLIMITED: Final = 1 << 60  # version 1 writes "no limit" as a number near 2^63
 
 @dataclass(frozen=True)
 class ControlGroup:
-    """A group's folder and those above it, the nearest first; none where there are no groups."""
+    """A group's folder and those above it, the nearest first; none where there are no groups.
+
+    `processor` are the folders that bound the processor's time, where version 1 keeps them elsewhere.
+    """
 
     folders: tuple[Path, ...]
+    processor: tuple[Path, ...] = ()
 
     @classmethod
     def of_this_process(cls, root: Path = _ROOT, membership: Path = Path("/proc/self/cgroup")) -> ControlGroup:
         """Find the group that this process belongs to."""
-        return cls(_folders(root, membership))
+        groups = _groups(membership)
+        return cls(_folders(root, groups), _processor_folders(root, groups))
 
     def memory(self) -> tuple[int, int] | None:
         """Return bytes in use and their limit, of the tightest group; None without a limit.
@@ -36,8 +41,8 @@ class ControlGroup:
 
     def cores(self) -> float | None:
         """Return how many cores' time the group may use; None without a quota."""
-        quotas = [quota for folder in self.folders if (quota := _quota(folder)) is not None]
-        return min(quotas, default=None)
+        found = [_quota(folder) for folder in self.folders] + [_first_quota(folder) for folder in self.processor]
+        return min((quota for quota in found if quota is not None), default=None)
 
     def cpu_seconds(self) -> float | None:
         """Return the seconds of processor time that the group has used."""
@@ -47,19 +52,34 @@ class ControlGroup:
         return None
 
 
-def _folders(root: Path, membership: Path) -> tuple[Path, ...]:
+def _groups(membership: Path) -> list[list[str]]:
+    """Return number, controllers and path of every hierarchy."""
     try:
         told = membership.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return ()
-    lines = [line.split(":", 2) for line in told if line.count(":") > 1]
-    unified = [_upwards(root, path, "memory.current") for number, _, path in lines if number == "0"]
+        return []
+    return [line.split(":", 2) for line in told if line.count(":") > 1]
+
+
+def _folders(root: Path, groups: list[list[str]]) -> tuple[Path, ...]:
+    unified = [_upwards(root, path, "memory.current") for number, _, path in groups if number == "0"]
     memory = [
         _upwards(root / "memory", path, "memory.limit_in_bytes")
-        for _, controllers, path in lines
+        for _, controllers, path in groups
         if "memory" in controllers.split(",")
     ]
     return next(filter(None, unified + memory), ())
+
+
+def _processor_folders(root: Path, groups: list[list[str]]) -> tuple[Path, ...]:
+    """Return where version 1 bounds the processor's time; the folder is named after all controllers of a hierarchy."""
+    found = [
+        _upwards(root / name, path, "cpu.cfs_quota_us")
+        for _, controllers, path in groups
+        if "cpu" in controllers.split(",")
+        for name in (controllers, "cpu")
+    ]
+    return next(filter(None, found), ())
 
 
 def _upwards(root: Path, path: str, file: str) -> tuple[Path, ...]:
@@ -78,6 +98,11 @@ def _quota(folder: Path) -> float | None:
         quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
         return None if quota == "max" else int(quota) / int(period)
     return None
+
+
+def _first_quota(folder: Path) -> float | None:
+    quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+    return quota / period if quota and period and quota > 0 else None
 
 
 def _inactive_files(folder: Path) -> int:
