@@ -91,7 +91,7 @@ def test_one_frame_as_text_names_everything(place: tuple[str, str], language: st
     assert done.exit_code == 0, done.output
     assert url in done.stdout
     assert word in done.stdout
-    assert "starter-v1" in done.stdout
+    assert "starter-v2" in done.stdout
 
 
 def test_a_server_that_needs_a_key_says_so_and_a_wrong_one_is_refused(place: tuple[str, str]) -> None:
