@@ -105,6 +105,18 @@ def test_text_is_quiet_unless_asked(desk: Observed, speech: bytes, capsys: pytes
     assert told.endswith(" mine-2\n")
 
 
+@pytest.fixture
+def _uvicorn_speaks() -> Iterator[None]:
+    """Undo for a test what servers of other tests in this process told uvicorn's logger."""
+    logger = logging.getLogger("uvicorn.error")
+    before, logger.disabled = (logger.level, logger.disabled), False
+    logger.setLevel(logging.NOTSET)
+    yield
+    logger.setLevel(before[0])
+    logger.disabled = before[1]
+
+
+@pytest.mark.usefixtures("_uvicorn_speaks")
 def test_what_the_server_and_uvicorn_say_is_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     with written(LogOptions("json")):
         say("serve_ready", "zh", url="http://127.0.0.1:1")
