@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -29,6 +30,7 @@ _CHUNKS_AT_ONCE: Final = 1024  # 33 s; bounds the memory of the features
 _HYSTERESIS: Final = 0.15  # speech goes on until the probability falls this far below the threshold
 _SHORTEST_PAUSE: Final = 10  # frames (0.2 s); less is a stop consonant, not silence
 _STRIDE, _FIELD = 320, 400  # samples; how the network counts frames
+_LOADING: Final = Lock()
 
 
 def speech_probabilities(waveform: Waveform) -> NDArray[np.float32]:
@@ -51,8 +53,14 @@ def speech_probabilities(waveform: Waveform) -> NDArray[np.float32]:
     return curve
 
 
-@cache
 def _silero() -> tuple[Any, torch.nn.LSTM]:
+    """Load Silero's network once, also when several threads ask first: the filters of warnings are everybody's."""
+    with _LOADING:
+        return _loaded()
+
+
+@cache
+def _loaded() -> tuple[Any, torch.nn.LSTM]:
     """Return Silero's network for 16 kHz and its recurrent cell as a layer that takes a whole sequence."""
     import torch
     from silero_vad import load_silero_vad
