@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 _ROOT: Final = Path("/sys/fs/cgroup")
-_UNLIMITED: Final = 1 << 60  # version 1 writes "no limit" as a number near 2^63
+UNLIMITED: Final = 1 << 60  # version 1 writes "no limit" as a number near 2^63
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,12 @@ class ControlGroup:
         return cls(_folders(root, groups), _processor_folders(root, groups))
 
     def memory(self) -> tuple[int, int] | None:
-        """Return bytes in use and their limit, of the tightest group; None without a limit.
-
-        Pages of files that were not used lately are not counted: the system drops them when memory is short.
-        """
+        """Return bytes in use and their limit, of the tightest group; None without a limit."""
         limits = [(limit, folder) for folder in self.folders if (limit := _limit(folder)) is not None]
         if not limits:
             return None
         limit, folder = min(limits)
-        used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes") or 0
-        return max(0, used - _inactive_files(folder)), limit
+        return used_bytes(folder) or 0, limit
 
     def cores(self) -> float | None:
         """Return how many cores' time the group may use; None without a quota."""
@@ -89,8 +85,8 @@ def _upwards(root: Path, path: str, file: str) -> tuple[Path, ...]:
 
 
 def _limit(folder: Path) -> int | None:
-    found = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
-    return found if found and found < _UNLIMITED else None
+    found = number(folder / "memory.max") or number(folder / "memory.limit_in_bytes")
+    return found if found and found < UNLIMITED else None
 
 
 def _quota(folder: Path) -> float | None:
@@ -101,16 +97,24 @@ def _quota(folder: Path) -> float | None:
 
 
 def _first_quota(folder: Path) -> float | None:
-    quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+    quota, period = number(folder / "cpu.cfs_quota_us"), number(folder / "cpu.cfs_period_us")
     return quota / period if quota and period and quota > 0 else None
 
 
-def _inactive_files(folder: Path) -> int:
+def used_bytes(folder: Path) -> int | None:
+    """Return the bytes that a group uses; None where it does not say.
+
+    Pages of files that were not used lately are not counted: the system drops them when memory is short.
+    """
+    found = number(folder / "memory.current") or number(folder / "memory.usage_in_bytes")
+    if found is None:
+        return None
     statistics = folder / "memory.stat"
-    return _line(statistics, "total_inactive_file") or _line(statistics, "inactive_file") or 0
+    inactive = _line(statistics, "total_inactive_file") or _line(statistics, "inactive_file") or 0
+    return max(0, found - inactive)
 
 
-def _number(file: Path) -> int | None:
+def number(file: Path) -> int | None:
     """Return the number in a file; None if there is none, or it says "max"."""
     with suppress(OSError, ValueError):
         return int(file.read_text(encoding="ascii"))

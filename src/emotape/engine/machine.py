@@ -50,7 +50,7 @@ def look_at_machine(
         quota=group.cores(),
         memory=memory,
         memory_free=free,
-        swap=_meminfo(root).get("SwapTotal"),
+        swap=meminfo(root).get("SwapTotal"),
         instruction_sets=instruction_sets(root),
     )
 
@@ -106,7 +106,7 @@ def _described(device: str) -> Accelerator:
 
 def _allowed(root: Path) -> tuple[int, ...]:
     """Return the numbers of the processors that this process may run on."""
-    for line in _lines(root / "proc/self/status"):
+    for line in lines_of(root / "proc/self/status"):
         name, _, value = line.partition(":")
         if name == "Cpus_allowed_list":
             return _numbers(value.strip())
@@ -126,13 +126,13 @@ def _numbers(ranges: str) -> tuple[int, ...]:
 def _physical(root: Path, allowed: tuple[int, ...]) -> int | None:
     """Return how many cores the processors are: two of them may be one core's threads."""
     folder = root / "sys/devices/system/cpu"
-    cores = {"".join(_lines(folder / f"cpu{number}/topology/thread_siblings_list")) for number in allowed}
+    cores = {"".join(lines_of(folder / f"cpu{number}/topology/thread_siblings_list")) for number in allowed}
     return len(cores) if cores and "" not in cores else None
 
 
 def _memory(root: Path, group: ControlGroup) -> tuple[int | None, int | None]:
     """Return the bytes that there are and that are free: the machine's, or its control group's if that has less."""
-    known = _meminfo(root)
+    known = meminfo(root)
     total, free = known.get("MemTotal"), known.get("MemAvailable")
     if total is None and root == _ROOT:
         with suppress(AttributeError, ValueError, OSError):
@@ -144,16 +144,16 @@ def _memory(root: Path, group: ControlGroup) -> tuple[int | None, int | None]:
     return limit[1], left if free is None else min(left, free)
 
 
-def _meminfo(root: Path) -> dict[str, int]:
+def meminfo(root: Path) -> dict[str, int]:
     """Return what Linux counts, in bytes."""
-    pairs = (line.split() for line in _lines(root / "proc/meminfo"))
+    pairs = (line.split() for line in lines_of(root / "proc/meminfo"))
     return {parts[0].rstrip(":"): 1024 * int(parts[1]) for parts in pairs if len(parts) > 1 and parts[1].isdigit()}
 
 
 def _processor_facts(root: Path) -> dict[str, str]:
     """Return what Linux says of its first core."""
     facts = {}
-    for line in _lines(root / "proc/cpuinfo"):
+    for line in lines_of(root / "proc/cpuinfo"):
         name, colon, value = line.partition(":")
         if not colon:
             break
@@ -161,7 +161,8 @@ def _processor_facts(root: Path) -> dict[str, str]:
     return facts
 
 
-def _lines(file: Path) -> list[str]:
+def lines_of(file: Path) -> list[str]:
+    """Return the lines of a system's file; none where it cannot be read."""
     with suppress(OSError):
         return file.read_text(encoding="utf-8", errors="replace").splitlines()
     return []

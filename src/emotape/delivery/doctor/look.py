@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from emotape.delivery.doctor import checks
 from emotape.delivery.doctor.checks import Finding, Memory, Process, TorchFacts
+from emotape.engine.machine import lines_of, look_at_machine, meminfo
 from emotape.errors import EmotapeError
 
 if TYPE_CHECKING:
@@ -61,8 +62,6 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _of_machine(examined: Examined) -> Iterator[Finding]:
-    from emotape.engine.machine import look_at_machine
-
     machine = examined.outlook.planned.machine if examined.outlook else look_at_machine()
     memory = memory_facts(examined.outlook.expected.memory if examined.outlook else 0)
     if memory is not None:
@@ -116,7 +115,7 @@ def torch_facts(root: Path = _ROOT) -> TorchFacts:
     """Return torch's build beside NVIDIA's driver."""
     import torch
 
-    version = next(iter(_lines(root / "proc/driver/nvidia/version")), "")
+    version = next(iter(lines_of(root / "proc/driver/nvidia/version")), "")
     driver = next((word for word in version.split() if word[:1].isdigit() and "." in word), None)
     with suppress(RuntimeError):
         return TorchFacts(torch.__version__, torch.version.cuda, torch.cuda.is_available(), driver)
@@ -205,14 +204,11 @@ def _redis(url: str | None) -> tuple[str | None, str | None]:
 
 def memory_facts(needed: int, root: Path = _ROOT) -> Memory | None:
     """Return what Linux counts; None elsewhere."""
-    from emotape.engine.machine import look_at_machine
-
     machine = look_at_machine(root=root)
     if machine.memory is None or machine.memory_free is None:
         return None
-    known = dict(line.split()[:2] for line in _lines(root / "proc/meminfo"))
-    total = 1024 * int(known.get("MemTotal:", 0))
-    swap, swap_free = (1024 * int(known.get(name, 0)) for name in ("SwapTotal:", "SwapFree:"))
+    known = meminfo(root)
+    total, swap, swap_free = (known.get(name, 0) for name in ("MemTotal", "SwapTotal", "SwapFree"))
     return Memory(
         total=total,
         free=machine.memory_free,
@@ -257,11 +253,5 @@ def _workers_start() -> bool:
 
 def _number(file: Path) -> int | None:
     with suppress(ValueError, IndexError):
-        return int(_lines(file)[0])
+        return int(lines_of(file)[0])
     return None
-
-
-def _lines(file: Path) -> list[str]:
-    with suppress(OSError):
-        return file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return []

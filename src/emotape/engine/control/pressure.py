@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from emotape.engine.control.memory import MemoryReading
-from emotape.engine.control_group import ControlGroup
+from emotape.engine.control_group import UNLIMITED, ControlGroup, number, used_bytes
+from emotape.engine.machine import meminfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ROOT: Final = Path("/")
-_UNLIMITED: Final = 1 << 60  # version 1 writes "no limit" as a number near 2^63
 
 
 class MemoryWatch:
@@ -43,7 +43,7 @@ class MemoryWatch:
 
     def _of_machine(self, *, alone: bool) -> MemoryReading | None:
         """Read the machine; in a group, its stalls are mostly other people's."""
-        known = _meminfo(self._root / "proc/meminfo") or (_psutil() if self._root == _ROOT else None)
+        known = _counted(self._root) or (_psutil() if self._root == _ROOT else None)
         if known is None:
             return None
         total, available = known
@@ -54,29 +54,20 @@ class MemoryWatch:
 def _use(folder: Path) -> Iterator[tuple[int, int]]:
     """Give the bytes in use and their limit, if a group has one.
 
-    The kernel holds a group up at `memory.high`, before it kills at `memory.max`. Pages of files that were not used
-    lately are not counted: they are dropped when memory is short.
+    The kernel holds a group up at `memory.high`, before it kills at `memory.max`.
     """
-    limits = [_number(folder / name) for name in ("memory.high", "memory.max", "memory.limit_in_bytes")]
-    known = [limit for limit in limits if limit and limit < _UNLIMITED]
-    used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes")
-    if known and used is not None:
-        yield max(0, used - _inactive_files(folder / "memory.stat")), min(known)
+    limits = [number(folder / name) for name in ("memory.high", "memory.max", "memory.limit_in_bytes")]
+    known = [limit for limit in limits if limit and limit < UNLIMITED]
+    found = used_bytes(folder)
+    if known and found is not None:
+        yield found, min(known)
 
 
-def _inactive_files(file: Path) -> int:
-    with suppress(OSError, ValueError):
-        lines = dict(line.split(maxsplit=1) for line in file.read_text(encoding="ascii").splitlines())
-        return int(lines.get("total_inactive_file") or lines.get("inactive_file") or 0)
-    return 0
-
-
-def _meminfo(file: Path) -> tuple[int, int] | None:
+def _counted(root: Path) -> tuple[int, int] | None:
     """Return the bytes of memory, and those available, as Linux counts."""
-    with suppress(OSError, ValueError, IndexError, KeyError):
-        lines = dict(line.split(":", 1) for line in file.read_text(encoding="ascii").splitlines() if ":" in line)
-        return tuple(1024 * int(lines[name].split()[0]) for name in ("MemTotal", "MemAvailable"))  # type: ignore[return-value]
-    return None
+    known = meminfo(root)
+    total, available = known.get("MemTotal"), known.get("MemAvailable")
+    return None if total is None or available is None else (total, available)
 
 
 def _psutil() -> tuple[int, int] | None:
@@ -96,9 +87,3 @@ def _stalled(file: Path) -> float:
             if line.startswith("some "):
                 return float(line.split("avg10=", 1)[1].split()[0])
     return 0.0
-
-
-def _number(file: Path) -> int | None:
-    with suppress(OSError, ValueError):
-        return int(file.read_text(encoding="ascii"))
-    return None
