@@ -18,8 +18,9 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from emotape.client.connection import is_this_machine
 from emotape.delivery.cli import app
-from emotape.delivery.cli.serve import api_options, is_loopback, key_ring
+from emotape.delivery.cli.serve import api_options, key_ring
 from emotape.delivery.server import FAREWELL_SECONDS
 from emotape.errors import BadRequest
 from emotape.settings import Settings, read_settings, variable
@@ -85,7 +86,7 @@ def test_an_address_that_others_reach_needs_a_key_or_an_insecure_will(keys_file:
     ],
 )
 def test_only_this_machines_own_addresses_are_its_own(host: str, loopback: bool) -> None:
-    assert is_loopback(host) is loopback
+    assert is_this_machine(host) is loopback
 
 
 def test_names_and_origins_come_from_the_settings() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import httpx
     from numpy.typing import NDArray
 
+    from emotape.client.retry import Retry
     from emotape.client.upload import Source, Upload
     from emotape.engine.result import Granularity, Prediction
     from emotape.errors import EmotapeError
@@ -123,9 +124,15 @@ def job_results(name: str) -> Call[tuple[JobResult, ...]]:
     return Call("GET", f"v1/jobs/{name}/results", lambda found: tuple(map(JobResult.of, found["results"])), query)
 
 
-def is_passing(response: httpx.Response) -> bool:
-    """Return whether the same request may succeed later."""
-    return response.status_code in AGAIN
+def wait_before_another(retry: Retry, failures: int, outcome: httpx.Response | httpx.TransportError) -> float | None:
+    """Return the seconds after which the same request may do better, or None where its outcome stands."""
+    import httpx
+
+    if isinstance(outcome, httpx.Response):
+        return retry.wait(failures, advised(outcome)) if outcome.status_code in AGAIN else None
+    # An answer that takes too long would only take longer; the others are faults of the request itself.
+    hopeless = isinstance(outcome, httpx.ReadTimeout | httpx.UnsupportedProtocol | httpx.LocalProtocolError)
+    return None if hopeless else retry.wait(failures)
 
 
 def advised(response: httpx.Response) -> float | None:
@@ -153,13 +160,6 @@ def lost(error: httpx.TransportError, url: str, attempts: int, timeout: float) -
     if isinstance(error, httpx.ReadTimeout):
         return Expired("no_answer", url=url, seconds=timeout)
     return RemoteError("server_unreachable", url=url, attempts=attempts, reason=str(error) or type(error).__name__)
-
-
-def is_worth_another(error: httpx.TransportError) -> bool:
-    """Return whether a lost connection may be tried again; an answer that takes too long would only take longer."""
-    import httpx
-
-    return not isinstance(error, httpx.ReadTimeout | httpx.UnsupportedProtocol | httpx.LocalProtocolError)
 
 
 def _query(wanted: RequestOptions) -> dict[str, Any]:

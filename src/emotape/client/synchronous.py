@@ -182,27 +182,26 @@ class Client:
             return calls.finished(call, self._response(call, uploads))
 
     def _response(self, call: Call[Any], uploads: Sequence[Upload]) -> httpx.Response:
-        import httpx
-
         failures = 0
         while True:
             failures += 1
-            try:
-                response = self._send(call, uploads)
-            except httpx.TransportError as error:
-                wait = self.options.retry.wait(failures) if calls.is_worth_another(error) else None
-                if wait is None:
-                    raise calls.lost(error, self.url, failures, self.options.timeout) from error
+            outcome = self._outcome(call, uploads)
+            wait = calls.wait_before_another(self.options.retry, failures, outcome)
+            if wait is not None:
+                self._sleep(wait)
+            elif isinstance(outcome, Exception):
+                raise calls.lost(outcome, self.url, failures, self.options.timeout) from outcome
             else:
-                passing = calls.is_passing(response)
-                wait = self.options.retry.wait(failures, calls.advised(response)) if passing else None
-                if wait is None:
-                    return response
-            self._sleep(wait)
+                return outcome
 
-    def _send(self, call: Call[Any], uploads: Sequence[Upload]) -> httpx.Response:
+    def _outcome(self, call: Call[Any], uploads: Sequence[Upload]) -> httpx.Response | httpx.TransportError:
+        import httpx
+
         body: dict[str, Any] = {"content": uploads[0].blocks()} if call.bare else {}
-        return self._http.request(**call.sent(uploads), **body)
+        try:
+            return self._http.request(**call.sent(uploads), **body)
+        except httpx.TransportError as error:
+            return error
 
 
 def _answered(source: Source, future: Future[Prediction]) -> Answered:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import ipaddress
 import signal
 from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from emotape.client.connection import is_this_machine
 from emotape.delivery.cli.errors import error_lines
 from emotape.delivery.cli.language import settle_language
 from emotape.delivery.threads import heeded
@@ -134,7 +134,7 @@ def _tell_who_may_come(settings: Settings, keys: KeyRing | None, language: Langu
 
     if keys is not None:
         say("serve_keys", language, count=len(keys.known()), path=str(keys.path))
-    elif not is_loopback(settings.host):
+    elif not is_this_machine(settings.host):
         say("serve_exposed", language, host=settings.host)
 
 
@@ -155,17 +155,9 @@ def key_ring(settings: Settings) -> KeyRing | None:
     keys = KeyRing(settings.api_keys_file or default_keys_file())
     if keys.known():
         return keys
-    if not settings.insecure and not is_loopback(settings.host):
+    if not settings.insecure and not is_this_machine(settings.host):
         raise BadRequest("serve_needs_keys", host=settings.host)
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def api_options(settings: Settings) -> ApiOptions:
@@ -173,7 +165,7 @@ def api_options(settings: Settings) -> ApiOptions:
     from emotape.delivery.api.service import ApiOptions
 
     own = {"localhost", "127.0.0.1", "[::1]", f"[{settings.host}]" if ":" in settings.host else settings.host}
-    closed = is_loopback(settings.host) or bool(settings.allowed_hosts)
+    closed = is_this_machine(settings.host) or bool(settings.allowed_hosts)
     return ApiOptions(
         body_bytes=settings.max_request_bytes,
         files=settings.max_files,
