@@ -327,7 +327,7 @@ def test_threads_of_decoding_do_not_compete_with_the_network(
         seen["network"].add(torch.get_num_threads())
         return run(*arguments)
 
-    monkeypatch.setattr("emotape.recognizer.speech_probabilities", listened)
+    monkeypatch.setattr("emotape.engine.prediction.speech_probabilities", listened)
     monkeypatch.setattr(Encoder, "forward", ran)
     monkeypatch.setattr("emotape.engine.plan._LARGE", 0)  # a small one has many threads of its own, one for each tape
     options = RecognizerOptions(engine=EngineOptions(dtype="float32", compute_threads=3, decode_threads=2))

@@ -13,16 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, Self, TypedDict, TypeVar, Unpack
 
 from emotape.audio.decode import AudioSource, ChannelMode, DecodeLimits, Recording
-from emotape.audio.quality import assess
-from emotape.audio.speech import speech_probabilities
 from emotape.audio.waveform import Waveform
-from emotape.audio.window import WindowOptions, split_at_pauses
+from emotape.audio.window import WindowOptions
 from emotape.engine.host import Host, HostOptions, Loaded
 from emotape.engine.pipeline import Pipeline, first, waited
-from emotape.engine.prediction import Decoding, Heard, Wanted, predict
+from emotape.engine.prediction import Decoding, Heard, Wanted, listen_to, predict
 from emotape.engine.progress import Pending, Progress
 from emotape.engine.resident import EngineOptions, Resident
-from emotape.engine.result import GRANULARITIES, Granularity, Prediction, Provenance
+from emotape.engine.result import GRANULARITIES, Granularity, Prediction
 from emotape.engine.runner import Clip
 from emotape.engine.segments import SegmentOptions
 from emotape.engine.settling import Settling
@@ -32,7 +30,6 @@ from emotape.store.cache.key import Network, cache_key
 from emotape.store.cache.memo import Asked, Memo, Steps
 from emotape.store.cache.result_cache import keeper
 from emotape.store.catalogue import ModelEntry, resolve
-from emotape.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -257,7 +254,8 @@ class Recognizer:
     ) -> None:
         """Find a recording's windows, have them run, and answer with what `end` makes of the predictions."""
         answer.follow(lambda: Progress("decoding"))
-        heard = [self._windowed(waveform, decoding, wanted) for waveform in decoding.waveforms]
+        window, stages = self.options.window, {"decode": decoding.seconds}
+        heard = [listen_to(waveform, decoding.warnings, wanted, window, stages) for waveform in decoding.waveforms]
         clips = [
             Clip(channel.waveform.part(span.start, span.stop), wanted.frame_embeddings)
             for channel in heard
@@ -268,17 +266,6 @@ class Recognizer:
         pipeline.when_done(
             report, answer, lambda scores: end(self._predictions(pipeline.resident, heard, scores, wanted))
         )
-
-    def _windowed(self, waveform: Waveform, decoding: Decoding, wanted: Wanted) -> Heard:
-        started = time.perf_counter()
-        longer = waveform.seconds > self.options.window.longest
-        listen = longer or wanted.quality or wanted.granularity == "segment"
-        speech = speech_probabilities(waveform) if listen else None
-        spans = split_at_pauses(len(waveform), speech, self.options.window)
-        quality = assess(waveform, speech)
-        cut = ("windowed",) if len(spans) > 1 else ()
-        stages = {"decode": decoding.seconds, "window": time.perf_counter() - started}
-        return Heard(waveform, spans, speech, quality, (*decoding.warnings, *cut, *quality.warnings), stages)
 
     def _predictions(
         self, resident: Resident, heard: Sequence[Heard], report: RunReport, wanted: Wanted
@@ -292,21 +279,10 @@ class Recognizer:
                 [next(scores) for _ in channel.spans],
                 resident.labels,
                 wanted,
-                self._provenance(resident, channel.waveform),
+                resident.provenance(channel.waveform, experimental=self.model.experimental),
                 self.options.segment,
             )
             for channel in heard
-        )
-
-    def _provenance(self, resident: Resident, waveform: Waveform) -> Provenance:
-        return Provenance(
-            version=__version__,
-            model=self.model.name,
-            model_digest=resident.digest,
-            experimental=self.model.experimental,
-            dtype=resident.dtype,
-            device=resident.devices,
-            audio_sha256=waveform.digest(),
         )
 
     def _ready(self) -> Pipeline:

@@ -9,7 +9,6 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Generic, Protocol, Self, TypeVar
 
@@ -17,6 +16,7 @@ from emotape.errors import EmotapeError, EngineFault, Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from emotape.audio.decode import ChannelMode, DecodeLimits, Source
     from emotape.audio.waveform import Waveform
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 
 IN_FLIGHT: Final = 8  # recordings; enough to fill a tape with short clips
 LARGE: Final = 8 * 1024**2  # bytes; files beyond it can hold hours, so only one of them is in memory at a time
-
-
-def local_now() -> datetime:
-    """Return the local time, which results are stamped with."""
-    return datetime.now().astimezone()
 
 
 class Recognizing(Protocol):

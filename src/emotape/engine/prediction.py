@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emotape.audio.speech import frame_is_speech, speech_seconds
+from emotape.audio.quality import assess
+from emotape.audio.speech import frame_is_speech, speech_probabilities, speech_seconds
 from emotape.audio.waveform import SAMPLE_RATE, Waveform
-from emotape.audio.window import Span
+from emotape.audio.window import Span, split_at_pauses
 from emotape.engine.result import Granularity, Prediction, Provenance, Scores, join_windows, softmax
 from emotape.engine.segments import SegmentOptions, segments
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from emotape.audio.quality import Quality
+    from emotape.audio.window import WindowOptions
     from emotape.engine.result import Segment
     from emotape.engine.runner import ClipScores
     from emotape.model.labels import Label
@@ -72,6 +75,23 @@ class Heard:
         if self.speech is None:
             return self.waveform.seconds
         return speech_seconds(Span(0, len(self.waveform)), self.speech)
+
+
+def listen_to(
+    waveform: Waveform, warnings: tuple[str, ...], wanted: Wanted, window: WindowOptions, stages: Mapping[str, float]
+) -> Heard:
+    """Listen for speech where somebody needs it, cut at pauses, and judge the sound of one channel.
+
+    `warnings` and `stages` are those of decoding; what is found here joins them.
+    """
+    started = time.perf_counter()
+    listen = waveform.seconds > window.longest or wanted.quality or wanted.granularity == "segment"
+    speech = speech_probabilities(waveform) if listen else None
+    spans = split_at_pauses(len(waveform), speech, window)
+    quality = assess(waveform, speech)
+    cut = ("windowed",) if len(spans) > 1 else ()
+    found = {**stages, "window": time.perf_counter() - started}
+    return Heard(waveform, spans, speech, quality, (*warnings, *cut, *quality.warnings), found)
 
 
 def predict(

@@ -26,6 +26,7 @@ from emotape.engine.plan import (
     plan,
     plan_offload,
 )
+from emotape.engine.result import Provenance
 from emotape.engine.runner import TorchRunner
 from emotape.engine.scheduler import RunReport, Scheduler
 from emotape.errors import BadRequest, EngineFault
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from emotape.audio.waveform import Waveform
     from emotape.engine.progress import Pending
     from emotape.engine.runner import Clip
     from emotape.model.dims import Dims
@@ -119,6 +121,18 @@ class Resident:
     def devices(self) -> str:
         """The devices that the network runs on, by their torch names."""
         return ",".join(self.plan.devices)
+
+    def provenance(self, waveform: Waveform, *, experimental: bool) -> Provenance:
+        """Say where a prediction from `waveform` comes from; `experimental` is what the model's entry says of it."""
+        return Provenance(
+            version=__version__,
+            model=self.name,
+            model_digest=self.digest,
+            experimental=experimental,
+            dtype=self.dtype,
+            device=self.devices,
+            audio_sha256=waveform.digest(),
+        )
 
     @property
     def waiting_seconds(self) -> float:

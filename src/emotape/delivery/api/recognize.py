@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -30,6 +29,7 @@ from emotape.delivery.api.shapes import (
 )
 from emotape.delivery.api.subset import chosen, restricted
 from emotape.delivery.api.waiting import while_connected
+from emotape.delivery.clock import local_now
 from emotape.engine.result import Granularity  # noqa: TC001 - pydantic reads annotations when it runs
 from emotape.errors import BadRequest, EmotapeError, Expired
 
@@ -131,8 +131,8 @@ class Desk:
                 try:
                     predictions = await self._predictions(upload, deadline)
                 except EmotapeError as error:
-                    return Outcome(upload.name, datetime.now().astimezone(), error=error)
-                return Outcome(upload.name, datetime.now().astimezone(), predictions, split=split)
+                    return Outcome(upload.name, local_now(), error=error)
+                return Outcome(upload.name, local_now(), predictions, split=split)
 
         return list(await asyncio.gather(*map(answered, uploads)))
 

@@ -7,7 +7,6 @@ import json
 import math
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
@@ -22,6 +21,7 @@ from emotape.delivery.api.errors import error_document
 from emotape.delivery.api.guard import caller_of, request_id
 from emotape.delivery.api.stream_windows import Summary, Window, Windows
 from emotape.delivery.api.subset import restricted
+from emotape.delivery.clock import local_now
 from emotape.delivery.export.document import document
 from emotape.errors import BadAudio, BadRequest, EmotapeError, TooLong, as_fault
 
@@ -226,7 +226,7 @@ class Session:
         self._service.quotas.charge(self._who, prediction.seconds)
         found = restricted(prediction, self._terms.keys)
         self._summary.add(found)
-        finished = datetime.now().astimezone()
+        finished = local_now()
         values = await asyncio.to_thread(document, NAME, found, finished, {}, self._terms.language)
         return {"type": "result", **asked.window.times, "skipped": asked.skipped, **values}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from emotape.delivery.batch import Answer, Batch, BatchOptions, Outcome, Recognizing, local_now
+from emotape.delivery.batch import Answer, Batch, BatchOptions, Outcome, Recognizing
+from emotape.delivery.clock import local_now
 from emotape.delivery.export import Contents, document, failure, write_folder
 from emotape.delivery.export.folder import EMBEDDING
 from emotape.delivery.ledger import Ledger, ledger_key

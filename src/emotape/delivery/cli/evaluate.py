@@ -96,8 +96,9 @@ def evaluate(
 
 def _judged(rows: "Sequence[Row]", settings: "Settings", language: "Language") -> "Iterator[Judgement]":
     """Yield a judgement on every row, made by one recognizer, under a progress bar."""
-    from emotape.delivery.batch import Batch, BatchOptions, local_now
+    from emotape.delivery.batch import Batch, BatchOptions
     from emotape.delivery.cli.show import progress, terminal
+    from emotape.delivery.clock import local_now
     from emotape.delivery.evaluation.record import judgement_of
     from emotape.recognizer import Recognizer
 

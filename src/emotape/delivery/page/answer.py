@@ -7,12 +7,13 @@ import json
 import shutil
 import time
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from emotape.delivery.clock import local_now
 from emotape.delivery.page.view import view
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from emotape.audio.decode import Recording, Source
@@ -106,7 +107,7 @@ def answered(upload: Upload, recording: Recording, decoding: float, prediction: 
         stages={"decode": decoding, **{k: v for k, v in prediction.stages.items() if k != "decode"}},
         warnings=tuple(dict.fromkeys((*recording.warnings, *prediction.warnings))),
     )
-    return Answer(whole, recording.waveforms[0], recording.source, upload.name, datetime.now().astimezone())
+    return Answer(whole, recording.waveforms[0], recording.source, upload.name, local_now())
 
 
 def shelve(desk: Desk, answer: Answer, place: str) -> Shelved:

@@ -9,20 +9,15 @@ import soundfile  # noqa: F401 - the output needs it, and its import is no part 
 import torch
 
 from emotape.audio.decode import opened
-from emotape.audio.quality import assess
-from emotape.audio.speech import speech_probabilities
-from emotape.audio.window import split_at_pauses
-from emotape.delivery.batch import local_now
+from emotape.delivery.clock import local_now
 from emotape.delivery.export import Contents, write_folder
-from emotape.engine.prediction import Heard, Wanted, predict
+from emotape.engine.prediction import listen_to, predict
 from emotape.engine.resident import Resident
-from emotape.engine.result import Prediction, Provenance
 from emotape.engine.runner import Clip
 from emotape.events import fan_out
 from emotape.recognizer import Recognizer
 from emotape.settings import recognizer_options
 from emotape.store.catalogue import ModelEntry, resolve
-from emotape.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from emotape.audio.decode import Recording
-    from emotape.audio.waveform import Waveform
     from emotape.delivery.profiling.stopwatch import Stopwatch
+    from emotape.engine.prediction import Wanted
+    from emotape.engine.result import Prediction
     from emotape.events import Observer
     from emotape.recognizer import RecognizerOptions
     from emotape.settings import Settings
@@ -69,12 +65,12 @@ def answer(bench: Bench, file: Path, wanted: Wanted, watch: Stopwatch) -> Predic
     """
     recording = _decoded(bench, file, watch)
     waveform = recording.waveforms[0]
-    heard = _heard(bench, recording, wanted)
+    heard = listen_to(waveform, recording.warnings, wanted, bench.options.window, {})
     watch.lap("window")
     clips = [Clip(waveform.part(span.start, span.stop), wanted.frame_embeddings) for span in heard.spans]
     scores = bench.resident.submit(clips, None).result().scores
     watch.lap("inference")
-    provenance = _provenance(bench, waveform)
+    provenance = bench.resident.provenance(waveform, experimental=bench.entry.experimental)
     prediction = predict(heard, scores, bench.resident.labels, wanted, provenance, bench.options.segment)
     watch.lap("prediction")
     write_folder(bench.output, Contents(prediction, waveform, local_now()))
@@ -99,29 +95,6 @@ def _timed(blocks: Iterator[tuple[NDArray[Any], int]], watch: Stopwatch) -> Iter
         watch.lap("decode")
         yield block
     watch.lap("decode")
-
-
-def _heard(bench: Bench, recording: Recording, wanted: Wanted) -> Heard:
-    """Find speech, where the recognizer would, and cut at pauses."""
-    waveform, window = recording.waveforms[0], bench.options.window
-    listen = waveform.seconds > window.longest or wanted.quality or wanted.granularity == "segment"
-    speech = speech_probabilities(waveform) if listen else None
-    spans = split_at_pauses(len(waveform), speech, window)
-    quality = assess(waveform, speech)
-    cut = ("windowed",) if len(spans) > 1 else ()
-    return Heard(waveform, spans, speech, quality, (*recording.warnings, *cut, *quality.warnings), {})
-
-
-def _provenance(bench: Bench, waveform: Waveform) -> Provenance:
-    return Provenance(
-        version=__version__,
-        model=bench.entry.name,
-        model_digest=bench.resident.digest,
-        experimental=bench.entry.experimental,
-        dtype=bench.resident.dtype,
-        device=bench.resident.devices,
-        audio_sha256=waveform.digest(),
-    )
 
 
 def recognizer_of(settings: Settings) -> Recognizer:
