@@ -40,6 +40,11 @@ def test_the_json_holds_every_measurement_and_the_machine(report: Report, tmp_pa
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_report_without_charts_has_no_plot(tmp_path: Path) -> None:
+    report = Report(Findings("parity", {}, (Table("Agreement", ({"other labels": 0},)),), (), ()), Surroundings())
+    assert report.write(tmp_path / "parity") == (tmp_path / "parity.json",)
+
+
 def test_the_text_shows_medians_with_their_extremes_and_the_load(report: Report) -> None:
     text = report.text()
     assert "| ours   | 0.5 (0.25–1.5) | 1.5e-07 |" in text

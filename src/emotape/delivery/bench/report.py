@@ -88,16 +88,20 @@ class Report:
         return found
 
     def write(self, path: Path) -> tuple[Path, ...]:
-        """Write JSON to `path`, which gets its ending, and a plot beside it. Raises BadRequest `output_unwritable`."""
+        """Write JSON to `path`, which gets its ending, and beside it a plot of the charts, if there are any.
+
+        Returns what was written. Raises BadRequest `output_unwritable`.
+        """
         path = path if path.suffix == ".json" else path.with_name(f"{path.name}.json")
-        picture = path.with_suffix(".png")
+        pictures = (path.with_suffix(".png"),) if self.findings.charts else ()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self.record(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            draw(self.findings.charts, picture, self._caption())
+            for picture in pictures:
+                draw(self.findings.charts, picture, self._caption())
         except OSError as error:
             raise BadRequest("output_unwritable", path=str(path), reason=error.strerror or str(error)) from error
-        return path, picture
+        return path, *pictures
 
     def _machine_lines(self) -> list[str]:
         machine = self.before.machine
