@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 _MKLDNN: Any = torch.ops.mkldnn
 
-_MIDDLE = torch.tensor(128.5)
 _ROWS = 128
 _VALUES = 1 << 18  # quantised at a time; 1 MB in fp32
 _PACKED = (nn.Linear, FrameConvolution, PositionConvolution)
 _WORTHWHILE = 20_000_000  # parameters
-_SMALL = 64  # inputs; a layer this narrow (the first convolution) gains nothing from int8 and loses accuracy
+_HALVES = (
+    2  # convolutions that int8 leaves in bf16: the first is too narrow to gain, the second hears a few loud frames
+)
 
 
 def pack(encoder: Encoder, arithmetic: str) -> Encoder:
@@ -43,8 +44,10 @@ def pack(encoder: Encoder, arithmetic: str) -> Encoder:
         return encoder.to(dtype)
     buffer = torch.empty(_largest(encoder), dtype=dtype)
     for parent, name in _places(encoder):
+        early = parent is encoder.extractor.convolutions and int(name) < _HALVES
+        in_halves = early and arithmetic == "int8"
         # Nothing else holds the layer: its pages of the file go with it.
-        setattr(parent, name, _packed(getattr(parent, name), arithmetic, buffer))
+        setattr(parent, name, _packed(getattr(parent, name), "bfloat16" if in_halves else arithmetic, buffer))
     for name, kept in encoder.named_parameters():
         # What is left is small. A copy lets go of the file, whose pages would otherwise stay in memory beside ours.
         kept.data = kept.data.to(torch.float32 if name.startswith("head.") else dtype, copy=True)
@@ -57,7 +60,9 @@ def _places(encoder: Encoder) -> list[tuple[nn.Module, str]]:
         (parent, name)
         for parent in encoder.modules()
         for name, layer in parent.named_children()
-        if isinstance(layer, _PACKED) and not isinstance(parent, FrameConvolution) and layer is not encoder.head
+        if isinstance(layer, _PACKED)
+        and not isinstance(parent, FrameConvolution)
+        and encoder.head not in (parent, layer)
     ]
 
 
@@ -72,12 +77,11 @@ def _packed(layer: nn.Module, arithmetic: str, buffer: Tensor) -> nn.Module:
         return _packed_frames(layer, arithmetic, buffer)
     if not isinstance(layer, nn.Linear):
         raise TypeError(f"{type(layer)} cannot be packed")
-    in_int8 = arithmetic == "int8" and layer.in_features > _SMALL
-    return Int8Linear(layer) if in_int8 else PackedLinear(layer, buffer)
+    return Int8Linear(layer) if arithmetic == "int8" else PackedLinear(layer, buffer)
 
 
 def _packed_frames(layer: FrameConvolution, arithmetic: str, buffer: Tensor) -> nn.Module:
-    if arithmetic == "int8" and layer.product.in_features > _SMALL:
+    if arithmetic == "int8":
         return Int8FrameConvolution(layer)
     layer.add_module("product", PackedLinear(layer.product, buffer))
     return layer
@@ -144,10 +148,10 @@ class Int8Linear(nn.Module):
         """Map x [rows, in] to [rows, out]."""
         return self.product(*_unsigned(x), x.dtype)
 
-    def product(self, quantized: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-        """Map quantised rows [rows, in] and their scale to [rows, out] in `dtype`."""
+    def product(self, quantized: Tensor, scale: float, zero: int, dtype: torch.dtype) -> Tensor:
+        """Map quantised rows [rows, in], the size of a step and the step that is zero, to [rows, out] in `dtype`."""
         y: Tensor = torch.ops.onednn.qlinear_pointwise(
-            quantized, scale, 128, self._weight, self._scales, self._zeros, self._bias, 1.0, 0, dtype,
+            quantized, scale, zero, self._weight, self._scales, self._zeros, self._bias, 1.0, 0, dtype,
             self._activation, [], "none",
         )  # fmt: skip
         return y
@@ -163,24 +167,27 @@ class Int8FrameConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map frames [F, width] to the frames [F', channels] that lie wholly within them."""
-        quantized, scale = _unsigned(x)
-        return self.product.product(windows(quantized, self._layer), scale, x.dtype)
+        quantized, scale, zero = _unsigned(x)
+        return self.product.product(windows(quantized, self._layer), scale, zero, x.dtype)
 
 
-def _unsigned(x: Tensor) -> tuple[Tensor, float]:
-    """Return activations in 8 bits and their scale.
+def _unsigned(x: Tensor) -> tuple[Tensor, float, int]:
+    """Return activations in 8 bits, the size of a step, and the step that is zero.
 
-    Unsigned with its zero at 128, which is what the processor's dot products take on the left. Half is added because
-    the conversion cuts; 127 scales either way stay within 1 to 255, so nothing needs clamping. By way of 32 bits it
-    takes half the time, and so many rows at a time that what is between stays in the cache.
+    Unsigned, which is what the processor's dot products take on the left, from the lowest value to the highest: what
+    comes out of GELU is hardly below zero, and gets twice the steps of a scale with zero in its middle. Half is added
+    because the conversion cuts; 254 steps leave room for the rounded zero, so nothing needs clamping. By way of 32 bits
+    it takes half the time, and so many rows at a time that what is between stays in the cache.
     """
-    lowest, highest = torch.aminmax(x)
-    scale = max(float(highest), -float(lowest), 1e-12) / 127
+    lowest, highest = (float(value) for value in torch.aminmax(x))
+    scale = max(max(highest, 0.0) - min(lowest, 0.0), 1e-12) / 254
+    zero = round(-min(lowest, 0.0) / scale)
+    middle = torch.tensor(zero + 0.5)
     quantized = torch.empty(x.shape, dtype=torch.uint8)
     sizes = pieces(len(x), max(1, _VALUES // x.shape[-1]))
     for part, place in zip(x.split_with_sizes(sizes), quantized.split_with_sizes(sizes), strict=True):
-        place.copy_(torch.add(_MIDDLE, part.float(), alpha=1 / scale).to(torch.int32))
-    return quantized, scale
+        place.copy_(torch.add(middle, part.float(), alpha=1 / scale).to(torch.int32))
+    return quantized, scale, zero
 
 
 def _quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
