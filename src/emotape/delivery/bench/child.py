@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from emotape.delivery.bench import memory
+from emotape.delivery.bench import claims_child, memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,6 +165,7 @@ ROLES: dict[str, Callable[[Facts], Facts]] = {
     "funasr_load": funasr_load,
     "emotape_requests": emotape_requests,
     "tutorial_requests": tutorial_requests,
+    **claims_child.ROLES,
 }
 
 
