@@ -122,7 +122,7 @@ class PositionEncoder(nn.Module):
 
         `sizes`: frames at a time, for a processor.
         """
-        sizes = sizes or [len(x)]
+        sizes = sizes or [x.shape[0]]
         for convolution in self.convolutions:
             padded = F.pad(x * keep, (0, 0, self.reach, self.reach))
             x = torch.cat(
@@ -146,6 +146,18 @@ class GeluLinear(nn.Linear):
         return F.gelu(super().forward(x))
 
 
+class MlpHead(nn.Linear):
+    """A classifier with one hidden layer, for models that were adapted; the official head is linear."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__(dims.head_hidden, dims.classes)
+        self.hidden = nn.Linear(dims.embed_dim, dims.head_hidden)
+
+    def within(self, vectors: Tensor) -> Tensor:
+        """Map vectors [..., D] to the hidden layer [..., H], in fp32."""
+        return F.gelu(F.linear(vectors.float(), self.hidden.weight.float(), self.hidden.bias.float()))
+
+
 class Block(nn.Module):
     """A post-norm transformer block."""
 
@@ -161,7 +173,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, attend: Attention, sizes: Sequence[int] | None = None) -> Tensor:
         """Map tokens [N, D] to tokens [N, D]. `sizes`: rows at a time, for a processor."""
-        query, key, value = by_rows(self.qkv, sizes, x).view(len(x), 3, self.heads, -1).unbind(1)
+        apart = by_rows(self.qkv, sizes, x).view(x.shape[0], 3, self.heads, x.shape[1] // self.heads)
+        query, key, value = apart.unbind(1)
         return by_rows(self._after_attention, sizes, x, attend(query, key, value).flatten(1))
 
     def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
@@ -185,7 +198,7 @@ class Encoder(nn.Module):
         self.alibi_scale = nn.Parameter(torch.ones(dims.heads))
         self.norm = nn.LayerNorm(dims.embed_dim, eps=dims.norm_eps)
         self.blocks = nn.ModuleList(Block(dims) for _ in range(dims.blocks))
-        self.head = nn.Linear(dims.embed_dim, dims.classes) if dims.classes else None
+        self.head = make_head(dims)
 
     def forward(self, tape: TapeTensors, attention: Callable[[Tensor], Attention]) -> Tensor:
         """Return a vector [N, D] for every token of the tape.
@@ -209,10 +222,26 @@ class Encoder(nn.Module):
         return slopes * self.alibi_scale.float().clamp_min(0)
 
     def logits(self, vectors: Tensor) -> Tensor:
-        """Map vectors [..., D] to logits [..., C]. The head is linear: the mean of frame logits is the utterance's."""
+        """Map vectors [..., D] to logits [..., C].
+
+        Of a linear head, the mean of frame logits is the utterance's; of one with a hidden layer it is not.
+        """
         if self.head is None:
             raise ValueError("an embedding-only network has no head")
-        return F.linear(vectors.float(), self.head.weight.float(), self.head.bias.float())
+        return classified(self.head, vectors)
+
+
+def make_head(dims: Dims) -> nn.Linear | None:
+    """Return the classifier that `dims` describe; None for an embedding-only network."""
+    if not dims.classes:
+        return None
+    return MlpHead(dims) if dims.head_hidden else nn.Linear(dims.embed_dim, dims.classes)
+
+
+def classified(head: nn.Linear, vectors: Tensor) -> Tensor:
+    """Map vectors [..., D] to logits [..., C], in fp32 whatever comes in."""
+    x = head.within(vectors) if isinstance(head, MlpHead) else vectors
+    return F.linear(x.float(), head.weight.float(), head.bias.float())
 
 
 def _in_cache(rows: Tensor) -> list[int]:
