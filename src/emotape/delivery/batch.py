@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
-    from emotape.audio.decode import ChannelMode, DecodeLimits, Source
+    from emotape.audio.decode import AudioSource, ChannelMode, DecodeLimits, Recording, Source
     from emotape.audio.waveform import Waveform
     from emotape.engine.result import Granularity, Prediction
 
@@ -33,6 +33,13 @@ class Recognizing(Protocol):
         self, source: Waveform, *, granularity: Granularity, embedding: bool, quality: bool
     ) -> Future[Prediction]:
         """Queue a waveform; the future can be cancelled."""
+
+
+class Decoding(Protocol):
+    """Decodes as `emotape.audio.decode.decode` does within limits of its own: `Recognizer.decode`."""
+
+    def __call__(self, source: AudioSource, channels: ChannelMode, /) -> Recording:
+        """Return the recording that `source` holds."""
 
 
 class Question(Protocol):
@@ -78,12 +85,22 @@ class Outcome(Generic[Q]):
 
 
 class Batch:
-    """Answers recordings on a few threads. Leaving the context withdraws whatever is still waiting."""
+    """Answers recordings on a few threads. Leaving the context withdraws whatever is still waiting.
 
-    def __init__(self, recognizer: Recognizing, options: BatchOptions, clock: Callable[[], datetime]) -> None:
+    Without `decode`, these threads decode within the limits of the options.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizing,
+        options: BatchOptions,
+        clock: Callable[[], datetime],
+        decode: Decoding | None = None,
+    ) -> None:
         self._recognizer = recognizer
         self._options = options
         self._clock = clock
+        self._decode = decode or self._decode_here
         self._leaving = threading.Event()
         self._large = threading.Lock()
         self._queued: set[Future[Prediction]] = set()
@@ -128,10 +145,8 @@ class Batch:
         return nullcontext() if size is not None and size < LARGE else self._large
 
     def _answers(self, source: Path | BinaryIO) -> tuple[Answer, ...]:
-        from emotape.audio.decode import decode
-
         began = time.perf_counter()
-        recording = decode(source, self._options.limits, self._options.channels)
+        recording = self._decode(source, self._options.channels)
         decoding = time.perf_counter() - began
         predictions = self._predictions(recording.waveforms)
         split = self._options.channels == "split"
@@ -145,6 +160,11 @@ class Batch:
             )
             for number, (prediction, waveform) in enumerate(zip(predictions, recording.waveforms, strict=True), 1)
         )
+
+    def _decode_here(self, source: AudioSource, channels: ChannelMode) -> Recording:
+        from emotape.audio.decode import decode
+
+        return decode(source, self._options.limits, channels)
 
     def _predictions(self, waveforms: tuple[Waveform, ...]) -> list[Prediction]:
         """Answer waveforms, coming again as advised while the queue is full of this batch's own recordings."""

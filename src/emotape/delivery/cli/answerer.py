@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from emotape.audio.decode import DecodeLimits
+    from emotape.delivery.batch import Decoding
     from emotape.delivery.cli.answering import Resident
     from emotape.settings import Settings
     from emotape.wording import Language
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answerer:
-    """Who answers; `arithmetic` names its weights and number format, as far as they are known."""
+    """Who answers; `arithmetic` names its weights and number format, as far as they are known.
+
+    `decode` is the recognizer's own way of decoding, None where it has none.
+    """
 
     recognizer: Resident
     limits: DecodeLimits
     arithmetic: str
+    decode: Decoding | None = None
 
 
 @contextmanager
@@ -41,7 +46,7 @@ def opened(settings: Settings, language: Language) -> Iterator[Answerer]:
     options = recognizer_options(settings)
     loaded: list[str] = []
     with Recognizer(settings.model, options=options, observer=partial(_note_arithmetic, loaded)) as recognizer:
-        yield Answerer(recognizer, options.decode, " ".join(loaded))
+        yield Answerer(recognizer, options.decode, " ".join(loaded), recognizer.decode)
 
 
 def check_local(settings: Settings, flags: Mapping[str, object]) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emotape.audio.decode import DecodeLimits
+    from emotape.delivery.batch import Decoding
     from emotape.delivery.cli.inputs import Clip
     from emotape.delivery.cli.recognize import Request
     from emotape.delivery.cli.screen import Screen
@@ -61,15 +62,17 @@ def answer_all(
     *,
     limits: DecodeLimits,
     arithmetic: str,
+    decode: Decoding | None = None,
 ) -> Tally:
     """Answer every clip, show each result as it comes and in order, and count.
 
-    `arithmetic` names weights and number format: results of another arithmetic are not taken for these.
+    `arithmetic` names weights and number format: results of another arithmetic are not taken for these. Without
+    `decode`, the batch decodes within `limits` itself.
     """
     tally = Tally()
     desk = _Desk(request, arithmetic)
     options = BatchOptions(limits, request.granularity, request.channels, request.embedding, request.quality)
-    with screen.opened(len(clips), recognizer.labels), Batch(recognizer, options, local_now) as batch:
+    with screen.opened(len(clips), recognizer.labels), Batch(recognizer, options, local_now, decode) as batch:
         for outcome in batch.outcomes(map(desk.task, clips)):
             for found in desk.documents(outcome):
                 screen.show(found)

@@ -144,10 +144,11 @@ def _listed(listing: Path) -> Iterator[Clip]:
         return
     for line in text.removeprefix("\ufeff").split("\n"):
         if line.strip():
-            yield _listed_clip(line.strip(), listing.parent)
+            yield listed_clip(line.strip(), listing.parent)
 
 
-def _listed_clip(line: str, folder: Path) -> Clip:
+def listed_clip(line: str, folder: Path) -> Clip:
+    """Return the clip of one line of a wav.scp or of a list of paths that lies in `folder`."""
     whole = _located(line, folder)
     if whole.is_file():
         return Clip(line, whole)
