@@ -1,4 +1,4 @@
-"""``python -m training prepare | teach | distil | refit | bar | finish``: from corpora to a model directory."""
+"""``python -m training prepare | teach | distil | refit | bar | finish | threshold``: from corpora to a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from training import bar, corpora, distil, finish, lessons, probe, refit, student, teacher
+from training import bar, calibrate, corpora, distil, export, finish, lessons, probe, refit, student, teacher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +77,12 @@ def _finish(options: argparse.Namespace) -> None:
     finish.finish(options.run_folder, corpora.load(options.work), figures, options.out)
 
 
+def _threshold(options: argparse.Namespace) -> None:
+    threshold = calibrate.choose_threshold(export.read_model(options.model), corpora.load(options.work))
+    calibrate.note_threshold(options.model, threshold)
+    logger.info("threshold: %s", threshold)
+
+
 def _seconds_until(clock: str) -> float:
     now = datetime.now(UTC)
     hour, minute = (int(part) for part in clock.split(":"))
@@ -129,6 +135,11 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--work", type=Path, required=True)
     stage.add_argument("--out", type=Path, required=True)
     stage.set_defaults(run=_finish)
+
+    stage = stages.add_parser("threshold", help="choose the threshold of confidence anew; part of finish")
+    stage.add_argument("--model", type=Path, required=True, help="model directory, whose emotape.json gets it")
+    stage.add_argument("--work", type=Path, required=True)
+    stage.set_defaults(run=_threshold)
     return parser
 
 

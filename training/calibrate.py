@@ -1,19 +1,27 @@
-"""One temperature for all confidences, kept only if the corpora it was not fitted on confirm it."""
+"""One temperature for all confidences, kept only if the corpora it was not fitted on confirm it; then a threshold."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from emotape.delivery.evaluation.calibration import Threshold, threshold_for
+from emotape.model.mapped import SAFETENSORS
+from emotape.model.note import UNCERTAIN, note
+from emotape.model.weights import verify
 from training.assess import Floats, Integers, calibration_error, judge
 from training.export import TRAINED
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from training.corpora import Corpora
     from training.student import Student
 
+COVERAGE = 0.8
 TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(3.0), 60))
 
 
@@ -36,6 +44,21 @@ def calibrate(student: Student, corpora: Corpora) -> float:
         student.proj.weight[TRAINED] /= temperature
         student.proj.bias[TRAINED] /= temperature
     return temperature
+
+
+def choose_threshold(student: Student, corpora: Corpora) -> Threshold:
+    """Return the confidence below which the student is unsure: four fifths of the dev clips are above it."""
+    indices, logits = judge(student, corpora, "dev", "clean")
+    emotions = np.array([corpora.clips[index].emotion for index in indices])
+    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    shares = powers / powers.sum(1, keepdims=True)
+    return threshold_for(COVERAGE, shares.max(1), shares.argmax(1) == emotions)
+
+
+def note_threshold(folder: Path, threshold: Threshold) -> None:
+    """Note a threshold with a model directory, whose digest it is part of."""
+    note(folder, **{UNCERTAIN: asdict(threshold)})
+    note(folder, digest=verify(folder).digest, bytes=(folder / SAFETENSORS).stat().st_size)
 
 
 def _fit(emotions: Integers, logits: Floats) -> float:

@@ -24,6 +24,7 @@ for the best accuracy pull the official weights.
   heard augmented clips ({heard:,.0f} s of audio in {steps:,} steps).
 - Recipe: `training/` of the repository. The checkpoint was chosen by the dev speakers; no test speaker took part in
   training, in the choice of a checkpoint or in calibration. {temperature}
+- {uncertain}
 
 ## Data and licences
 
@@ -76,6 +77,7 @@ def card(figures: dict[str, Any], dimensions: Dimensions) -> str:
         heard=figures["chosen"]["seconds heard"],
         steps=figures["chosen"]["step"],
         temperature=_temperature(temperature),
+        uncertain=_uncertain(figures["uncertain"]),
         data="\n".join(_data(name, splits) for name, splits in figures["clips"].items()),
         head=f" {baseline['name']} |" if baseline else "",
         rule="---|" if baseline else "",
@@ -88,6 +90,14 @@ def _temperature(temperature: float) -> str:
     if temperature == 1.0:
         return "No temperature is applied: the one fitted on dev was not confirmed by the corpus left out."
     return f"Confidence: temperature {temperature:.2f}, fitted on one corpus's dev speakers, confirmed on the other's."
+
+
+def _uncertain(threshold: dict[str, float]) -> str:
+    return (
+        f"A confidence below {threshold['below']:.3f} is called uncertain. Of the {threshold['n']} dev clips, "
+        f"{threshold['coverage']:.1%} are not;\n  {threshold['accuracy']:.1%} of those are right, of all "
+        f"{threshold['accuracy_of_all']:.1%}."
+    )
 
 
 def _data(name: str, splits: dict[str, dict[str, float]]) -> str:

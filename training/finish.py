@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from training.assess import interval, judge, summarise
 from training.augment import CONDITIONS
-from training.calibrate import calibrate
+from training.calibrate import calibrate, choose_threshold, note_threshold
 from training.card import card
 from training.corpora import EMOTIONS, Corpora
 from training.export import read_model, write_model
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
 
 def finish(run: Path, corpora: Corpora, bar: dict[str, Any], out: Path) -> None:
-    """Write ``out``: config.yaml, tokens.txt, model.safetensors, figures.json and MODEL_CARD.md."""
+    """Write ``out``: config.yaml, tokens.txt, model.safetensors, emotape.json, figures.json and MODEL_CARD.md."""
     chosen = max(run.glob("*/dev.json"), key=_score)
     student = read_model(chosen.parent)
     temperature = calibrate(student, corpora)
     write_model(student, out)
     student = read_model(out)  # what ships is the rounding to halves, so that is what is measured
+    threshold = choose_threshold(student, corpora)
+    note_threshold(out, threshold)
     heard = {
         (split, condition): judge(student, corpora, split, condition)
         for split in ("dev", "test")
@@ -36,6 +39,7 @@ def finish(run: Path, corpora: Corpora, bar: dict[str, Any], out: Path) -> None:
         "parameters": sum(value.numel() for value in student.parameters()),
         "bytes": (out / "model.safetensors").stat().st_size,
         "temperature": temperature,
+        "uncertain": asdict(threshold),
         "chosen": json.loads(chosen.read_text()),
         "training": _training(run),
         "clips": _clips(corpora),

@@ -97,7 +97,7 @@ def test_csv_has_a_row_per_file_and_per_channel_when_split(
 ) -> None:
     clips = [Clip("a", tone("a.wav", channels=2)), Clip("b", tmp_path / "gone.wav")]
     rows = list(csv.DictReader(io.StringIO(run(recognizer, *clips, form="csv").out)))
-    assert list(rows[0]) == ["file", "emotion", "confidence", *OFFICIAL_KEYS, "seconds", "error"]
+    assert list(rows[0]) == ["file", "emotion", "confidence", *OFFICIAL_KEYS, "seconds", "uncertain", "error"]
     assert [row["file"] for row in rows] == ["a", "b"]
     assert sum(float(rows[0][key]) for key in OFFICIAL_KEYS) == pytest.approx(1, abs=1e-5)
     assert rows[1]["error"]

@@ -19,7 +19,7 @@ from emotape.delivery.bench import throughput as asking
 from emotape.delivery.bench.recordings import FORMATS, recording
 from emotape.delivery.bench.subject import Choice
 from emotape.delivery.cli import app
-from emotape.delivery.cli.bench import arithmetics, names, numbers, whole
+from emotape.delivery.cli.bench_lists import arithmetics, names, numbers, whole
 from emotape.errors import BadRequest, EngineFault
 from emotape.store.catalogue import bundled_model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, ClassVar
@@ -12,7 +13,7 @@ import pytest
 
 from emotape.delivery.bench import clients, memory
 from emotape.delivery.bench.clients import Reply
-from emotape.delivery.bench.serve import Point, _soaked
+from emotape.delivery.bench.serve import Point, _soaked, busy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +60,12 @@ def test_every_recording_gets_one_reply_and_the_refused_come_again(url: str) -> 
     assert [reply.status for reply in replies] == [200, 200, 500, 0, 200]
     assert [reply.refusals for reply in replies] == [1, 1, 1, 0, 1]
     assert [reply.good for reply in replies] == [True, True, False, False, True]
+
+
+def test_a_laden_caller_takes_as_much_of_a_core_as_it_is_told() -> None:
+    began = time.thread_time()
+    busy(0.01)
+    assert time.thread_time() - began >= 0.01
 
 
 def test_another_process_tells_its_memory() -> None:

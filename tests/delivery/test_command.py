@@ -194,6 +194,7 @@ def test_evaluate_counts_what_it_can_answer(run: Callable[..., Result], tmp_path
         "evaluation.json",
         "predictions.csv",
         "reliability.png",
+        "risk-coverage.png",
     }
     text = run("evaluate", "manifest.csv", "--speakers", "1", "--language", "zh")
     assert "平均召回率" in text.stdout

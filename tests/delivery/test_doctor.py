@@ -43,6 +43,9 @@ TABLE: list[tuple[Finding, str, str]] = [
     (checks.redis(None, None), "green", "redis_none"),
     (checks.redis("r:6379", None), "green", "redis_answers"),
     (checks.redis("r:6379", "ConnectionError"), "red", "redis_silent"),
+    (checks.database(None, None), "green", "database_none"),
+    (checks.database("d:5432/app", None), "green", "database_answers"),
+    (checks.database("d:5432/app", "refused"), "red", "database_silent"),
     (checks.limits(None, 4, ROOMY)[0], "green", "limits_none"),
     (checks.limits(1.5, 4, ROOMY)[0], "green", "limits_fine"),
     (checks.limits(None, 4, Memory(16 * GB, GB, GB, limit=GB // 2))[0], "red", "limits_tight"),
@@ -105,11 +108,13 @@ def test_a_real_run_names_a_taken_port_and_a_silent_redis_but_no_password(
         closed.close()
         monkeypatch.setenv("EMOTAPE_PORT", str(taken.getsockname()[1]))
         monkeypatch.setenv("EMOTAPE_REDIS_URL", f"redis://user:hush@127.0.0.1:{silent}/0")
+        monkeypatch.setenv("EMOTAPE_DATABASE_URL", f"postgresql://user:hush@127.0.0.1:{silent}/jobs")
         done = CliRunner().invoke(app, ["doctor", "--json", "--language", "zh"])
     found = {finding["code"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert done.exit_code == 2
     assert {"decoder_fine", "model_whole", "port_busy", "workers_start"} <= found.keys()
     assert found["redis_silent"]["cure"] == f"redis-cli -h 127.0.0.1 -p {silent} ping"
+    assert found["database_silent"]["cure"] == f"pg_isready -h 127.0.0.1 -p {silent}"
     assert "hush" not in done.stdout
     assert not list(tmp_path.iterdir())
 

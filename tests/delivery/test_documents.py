@@ -110,7 +110,8 @@ def test_every_key_of_the_results_is_documented(noon: datetime) -> None:
     vectors: dict[str, Any] = {"frames": np.ones((1, 9), np.float32) / 9, "embedding": np.ones(4, np.float32)}
     seen: set[str] = set()
     for granularity in GRANULARITIES:
-        made = make_prediction(granularity=granularity, provenance=experimental, quality=quality, **vectors)
+        told = {"granularity": granularity, "provenance": experimental, "quality": quality, "uncertain_below": 0.5}
+        made = make_prediction(**told, **vectors)
         found = export.document("a.wav", made, noon, {})
         seen |= found.keys() | found["details"].keys()
     failed = export.failure("a.wav", BadRequest("stdin_twice"))

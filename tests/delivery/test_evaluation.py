@@ -14,11 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from emotape.delivery.evaluation.figures import BINS, calibration_error, figures, reliability, summary
-from emotape.delivery.evaluation.manifest import Choice, Row, choose, left_out, read_manifest
-from emotape.delivery.evaluation.record import Judgement, evaluated, json_record, write_record
+from emotape.delivery.evaluation.calibration import BINS, calibration_error, reliability
+from emotape.delivery.evaluation.figures import figures, summary
+from emotape.delivery.evaluation.manifest import Choice, Row, choose, left_out, read_manifest, unknown_labels
+from emotape.delivery.evaluation.names import LabelNames, label_names
+from emotape.delivery.evaluation.protocol import Rules
+from emotape.delivery.evaluation.record import Judgement, Material, evaluated
+from emotape.delivery.evaluation.report import json_record, write_record
 from emotape.errors import BadAudio, BadRequest
-from emotape.model.labels import OFFICIAL_KEYS
+from emotape.model.labels import OFFICIAL, OFFICIAL_KEYS, Label
 from tests.delivery.fakes import make_prediction
 
 if TYPE_CHECKING:
@@ -97,6 +101,35 @@ def test_a_manifest_takes_labels_in_both_chinese_sets_and_english(manifest: Call
     assert [row.speaker for row in rows] == ["1", "2", ""]
 
 
+def test_a_mapping_gives_names_a_meaning_for_one_corpus_or_for_all(manifest: Callable[[str], Path]) -> None:
+    table = manifest("file,label,corpus,split\na,Boredom,emodb,1\nb,boredom,x,2\nc,Joyful,x,2\nd,calm,,\n")
+    mapping = table.with_name("names.toml")
+    mapping.write_text('joyful = "Happy"\nboredom = "sad"\n[emodb]\nboredom = "neutral"\n', "utf-8")
+    rows = read_manifest(table, label_names(OFFICIAL, mapping))
+    assert [row.label for row in rows] == ["neutral", "sad", "happy", None]
+    assert [(row.corpus, row.fold) for row in rows] == [("emodb", "1"), ("x", "2"), ("x", "2"), ("", "")]
+
+
+@pytest.mark.parametrize("text", ["boredom =", "boredom = 3", "[emodb]\nboredom = [1]"])
+def test_a_mapping_that_is_none_is_refused(manifest: Callable[[str], Path], text: str) -> None:
+    mapping = manifest("").with_name("names.toml")
+    mapping.write_text(text, "utf-8")
+    with pytest.raises(BadRequest, match="label_map_unreadable"):
+        label_names(OFFICIAL, mapping)
+
+
+def test_labels_that_the_model_lacks_are_counted_by_name_and_its_own_are_known(
+    manifest: Callable[[str], Path],
+) -> None:
+    own = Label("furious", "furious", "furious", "furious", "🏷️")
+    rows = read_manifest(
+        manifest("file,label\na,furious\nb,sad\nc,Sad\nd,angry\ne,grumpy\n"), label_names((own, OFFICIAL[0]), None)
+    )
+    assert [row.label for row in rows] == ["furious", None, None, "angry", None]
+    assert unknown_labels(rows, Choice()) == {"sad": 1, "Sad": 1, "grumpy": 1}
+    assert LabelNames(()).has("sad")  # an embedding-only model is refused for what it is, not for its labels
+
+
 def test_a_label_nobody_knows_is_an_error_of_its_row(manifest: Callable[[str], Path]) -> None:
     first, second = read_manifest(manifest("file,label\na.wav,grumpy\nb.wav,sad\n"))
     assert first.error is not None
@@ -148,18 +181,20 @@ def judged(*labels: str, failed: int = 0) -> tuple[Judgement, ...]:
 
 
 def test_the_record_has_the_known_keys_and_lists_what_failed() -> None:
-    found = json_record(evaluated(judged("happy", "happy", "sad", failed=1), {"other": 2}, restrict=True))
+    material = Material(judged("happy", "happy", "sad", failed=1), {"other": 2}, {"grumpy": 1})
+    found = json_record(evaluated(material, Rules()))
     details = found.pop("details")
-    assert list(found) == ["n", "accuracy", "uar", "macro_f1", "ece", "per_class", "confusion"]
+    assert list(found)[:7] == ["n", "accuracy", "uar", "macro_f1", "ece", "per_class", "confusion"]
     assert (found["n"], found["uar"]) == (3, 0.5)
     assert found["confusion"] == {"labels": ["happy", "sad"], "counts": [[2, 0], [1, 0]]}
     assert details["left_out"] == {"other": 2}
+    assert details["unknown_labels"] == {"grumpy": 1}
     assert [error["file"] for error in details["errors"]] == ["bad.wav"]
     json.dumps(found, allow_nan=False)
 
 
 def test_files_of_the_record_agree_and_the_pictures_are_pictures(tmp_path: Path) -> None:
-    found = evaluated(judged("happy", "sad", failed=1), {}, restrict=True)
+    found = evaluated(Material(judged("happy", "sad", failed=1)), Rules())
     write_record(found, tmp_path / "new")
     assert json.loads((tmp_path / "new" / "evaluation.json").read_text("utf-8")) == json_record(found)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "new" / "predictions.csv").read_text("utf-8"))))
@@ -168,7 +203,7 @@ def test_files_of_the_record_agree_and_the_pictures_are_pictures(tmp_path: Path)
         ("sad", "happy", ""),
         ("sad", "", "unexpected"),
     ]
-    for name in ("confusion.png", "reliability.png"):
+    for name in ("confusion.png", "reliability.png", "risk-coverage.png"):
         with Image.open(tmp_path / "new" / name) as picture:
             colours = picture.convert("RGB").getcolors(1 << 20)
             assert colours is not None
@@ -177,10 +212,10 @@ def test_files_of_the_record_agree_and_the_pictures_are_pictures(tmp_path: Path)
 
 def test_nothing_answered_and_no_classifier_are_errors() -> None:
     with pytest.raises(BadRequest, match="nothing_answered"):
-        evaluated(judged(failed=2), {}, restrict=True)
+        evaluated(Material(judged(failed=2)), Rules())
     bare = Judgement(Row(2, "a", Path("a"), "sad"), make_prediction(emotion=None, scores={}, labels=()), None)
     with pytest.raises(BadRequest, match="no_classifier"):
-        evaluated((bare,), {}, restrict=True)
+        evaluated(Material((bare,)), Rules())
 
 
 def test_the_summary_is_json_numbers() -> None:

@@ -11,6 +11,8 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
+from emotape.model.note import uncertain_below
+from emotape.model.weights import verify
 from training import corpora, lessons, teacher
 from training.__main__ import main
 from training.corpora import EMOTIONS
@@ -127,4 +129,8 @@ def test_the_whole_recipe_ends_in_a_model_directory(work: Path, encoder: Path, t
     assert read_model(out).dimensions.width == 192
     figures = json.loads((out / "figures.json").read_text())
     assert figures["test"]["clean"]["emodb"]["clips"] == 7
+    assert uncertain_below(out) == figures["uncertain"]["below"]
+    assert verify(out).ok
+    dev = sum(splits["dev"]["labelled"] for splits in figures["clips"].values())
+    assert figures["uncertain"]["n"] == dev  # no training or test speaker's clip among them
     assert "emodb: recall, at least the probe's" in (out / "MODEL_CARD.md").read_text()

@@ -40,6 +40,7 @@ def prediction_of(document: Mapping[str, Any]) -> Prediction:
         quality=_quality(facts["quality"]) if "quality" in facts else None,
         warnings=tuple(warning["code"] for warning in facts["warnings"]),
         stages=dict(facts["stages"]),
+        uncertain_below=facts.get("uncertain_below"),
     )
 
 

@@ -129,10 +129,19 @@ def wait_before_another(retry: Retry, failures: int, outcome: httpx.Response | h
     import httpx
 
     if isinstance(outcome, httpx.Response):
-        return retry.wait(failures, advised(outcome)) if outcome.status_code in AGAIN else None
+        return retry.wait(failures, advised(outcome)) if _may_pass(outcome) else None
     # An answer that takes too long would only take longer; the others are faults of the request itself.
     hopeless = isinstance(outcome, httpx.ReadTimeout | httpx.UnsupportedProtocol | httpx.LocalProtocolError)
     return None if hopeless else retry.wait(failures)
+
+
+def _may_pass(response: httpx.Response) -> bool:
+    """Return whether the same request may do better: of an error of ours, its status says so.
+
+    An error of the server that is no document of ours is a proxy's, which lost what it had passed the request on to.
+    """
+    ours = response.headers.get("content-type", "").startswith("application/json")
+    return response.status_code in AGAIN or (response.status_code == 500 and not ours)
 
 
 def advised(response: httpx.Response) -> float | None:

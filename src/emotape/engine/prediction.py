@@ -40,6 +40,14 @@ class Wanted:
         return self.embedding and self.granularity == "frame"
 
 
+@dataclass(frozen=True)
+class Classes:
+    """What a model's scores mean: the label of each class (None: unused), and below which confidence it is unsure."""
+
+    labels: tuple[Label | None, ...]
+    uncertain_below: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Decoding:
     """The waveforms of a recording, what its decoder warned of, and how many seconds decoding took."""
@@ -97,13 +105,13 @@ def listen_to(
 def predict(
     heard: Heard,
     clips: Sequence[ClipScores],
-    model_labels: Sequence[Label | None],
+    classes: Classes,
     wanted: Wanted,
     provenance: Provenance,
     segment_options: SegmentOptions,
 ) -> Prediction:
     """Make the prediction of one channel from the scores of its windows."""
-    scores = join_windows(clips, heard.weights(), model_labels)
+    scores = join_windows(clips, heard.weights(), classes.labels)
     best = int(scores.probabilities.argmax()) if scores.labels else None
     per_frame = bool(scores.labels) and wanted.granularity != "utterance"
     return Prediction(
@@ -122,6 +130,7 @@ def predict(
         quality=heard.quality if wanted.quality else None,
         warnings=heard.warnings,
         stages=heard.stages,
+        uncertain_below=classes.uncertain_below,
     )
 
 

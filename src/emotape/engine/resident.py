@@ -26,6 +26,7 @@ from emotape.engine.plan import (
     plan,
     plan_offload,
 )
+from emotape.engine.prediction import Classes
 from emotape.engine.result import Provenance
 from emotape.engine.runner import TorchRunner
 from emotape.engine.scheduler import RunReport, Scheduler
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from emotape.engine.runner import Clip
     from emotape.model.dims import Dims
     from emotape.model.labels import Label
+    from emotape.model.weights import LoadedModel
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8", "float8"]
 
@@ -101,7 +103,7 @@ class Resident:
                     tell(observer, NotCompiled(runner.device, runner.not_compiled))
         self.name = name
         self.dtype = self.plan.arithmetic
-        self.labels: tuple[Label | None, ...] = loader.labels
+        self.classes = loader.classes
         self.digest = loader.digest
         on_processor = replace(self.plan, arithmetic="float32")
         self.scheduler = Scheduler(
@@ -116,6 +118,11 @@ class Resident:
                 tell(observer, WeightsOffloaded(part.device, part.blocks, part.needed, part.free))
         seconds = time.perf_counter() - started
         tell(observer, ModelLoaded(name, self.digest, self.devices, self.dtype, seconds))
+
+    @property
+    def labels(self) -> tuple[Label | None, ...]:
+        """The label of each class, None for an unused one; none at all for an embedding-only model."""
+        return self.classes.labels
 
     @property
     def devices(self) -> str:
@@ -156,7 +163,7 @@ class _Loader:
         self._threads = threads
         self._observer = observer
         self._notes = platformdirs.user_cache_path("emotape", appauthor=False) / "parity.json"
-        self.labels: tuple[Label | None, ...] = ()
+        self.classes = Classes(())
         self.digest = ""
 
     def runners(self, plan: Plan) -> list[ModelRunner]:
@@ -172,16 +179,19 @@ class _Loader:
 
         if _fixed_tapes(device, plan):
             model = load(self._directory, None)  # they are converted on their way to the card
-            self.labels, self.digest = model.labels, model.digest
+            self._note(model)
             options = options_for(device, plan.tape_tokens)
             return AcceleratorRunner(model, device, plan.arithmetic, options)
         packs = device == "cpu" and plan.arithmetic != "float16"  # packing converts by itself, layer by layer
         dtype = getattr(torch, plan.arithmetic)
         model = load(self._directory, rounded=dtype, dtype=None) if packs else load(self._directory, dtype)
-        self.labels, self.digest = model.labels, model.digest
+        self._note(model)
         offload(model.encoder, plan.host_blocks(device), device)
         lanes = plan.replicas if device == "cpu" else 1  # an offloaded block serves one tape at a time
         return TorchRunner(model, device, plan.arithmetic, self._threads, lanes)
+
+    def _note(self, model: LoadedModel) -> None:
+        self.classes, self.digest = Classes(model.labels, model.uncertain_below), model.digest
 
     def exact(self) -> TorchRunner:
         """Load the weights as the measure for others: in fp32, and as they lie in the file if they are."""

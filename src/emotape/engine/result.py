@@ -69,6 +69,7 @@ class Prediction:
     windows        (start, stop) in seconds of every stretch that went through the network; one unless the audio is long
     warnings       codes of what the caller should know ("silent", "clipped", "windowed", "truncated" …)
     stages         seconds spent in each stage ("decode", "window", "queue", "run", …)
+    uncertain_below  the model's own threshold: a confidence below it is uncertain; None where it has none
     """
 
     emotion: str | None
@@ -86,6 +87,14 @@ class Prediction:
     quality: Quality | None = None
     warnings: tuple[str, ...] = ()
     stages: Mapping[str, float] = field(default_factory=dict)
+    uncertain_below: float | None = None
+
+    @property
+    def uncertain(self) -> bool | None:
+        """Whether the confidence is below the model's threshold; None without a threshold or an emotion."""
+        if self.uncertain_below is None or self.emotion is None:
+            return None
+        return self.confidence < self.uncertain_below
 
 
 @dataclass(frozen=True, eq=False)

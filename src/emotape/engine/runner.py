@@ -27,7 +27,7 @@ class ClipScores:
 
     embedding         float32 [D], the mean over frames
     logits            float32 [C]; None for an embedding-only network
-    frame_logits      float32 [T, C]; their mean is `logits`. None for an embedding-only network
+    frame_logits      float32 [T, C]; with a linear head their mean is `logits`. None for an embedding-only network
     frame_embeddings  float32 [T, D], only when asked for
     """
 

@@ -47,6 +47,7 @@ class Dims:
     norm_eps: float
     normalize: bool
     classes: int = 0  # 0: an embedding-only model, without a classifier
+    head_hidden: int = 0  # 0: a linear head; otherwise the width of its one hidden layer
 
     @property
     def blocks(self) -> int:
@@ -104,7 +105,7 @@ def read_dims(config: Path, classes: int) -> Dims:
         parsed = yaml.safe_load(config.read_text(encoding="utf-8"))
         network = parsed["model_conf"]
         audio = network["modalities"]["audio"]
-        dims = _dims(network, audio, classes)
+        dims = _dims(network, audio, classes, parsed.get("head"))
     except (
         OSError,
         UnicodeDecodeError,
@@ -119,7 +120,7 @@ def read_dims(config: Path, classes: int) -> Dims:
     return dims
 
 
-def _dims(network: dict[str, Any], audio: dict[str, Any], classes: int) -> Dims:
+def _dims(network: dict[str, Any], audio: dict[str, Any], classes: int, head: dict[str, Any] | None) -> Dims:
     position_layers = int(audio["conv_pos_depth"])
     return Dims(
         embed_dim=int(network["embed_dim"]),
@@ -135,7 +136,17 @@ def _dims(network: dict[str, Any], audio: dict[str, Any], classes: int) -> Dims:
         norm_eps=float(network["norm_eps"]),
         normalize=bool(network["normalize"]),
         classes=classes,
+        head_hidden=_hidden(head) if classes else 0,
     )
+
+
+def _hidden(head: dict[str, Any] | None) -> int:
+    """Return the width of the head's hidden layer; official configs say nothing of the head, which is linear."""
+    if head is None or head["kind"] == "linear":
+        return 0
+    if head["kind"] != "mlp" or not 0 < int(head["hidden"]) <= _MOST["embed_dim"]:
+        raise ValueError(f"a head of the kind {head['kind']!r}")
+    return int(head["hidden"])
 
 
 def _convolutions(spec: str) -> tuple[Convolution, ...]:

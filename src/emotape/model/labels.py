@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,18 @@ def label_of_token(token: str) -> Label | None:
     zh, slash, en = token.partition("/")
     key = en if slash else zh
     return Label(key, key, zh, zh, "🏷️")
+
+
+def named(label: Label, names: Mapping[str, Mapping[str, str]]) -> Label:
+    """Return a model's own label with the names that `names` gives to its key: "en", "zh", "emoji".
+
+    Official labels keep theirs.
+    """
+    given = names.get(label.key)
+    if given is None or label.key in OFFICIAL_KEYS:
+        return label
+    zh = given.get("zh", label.zh)
+    return Label(label.key, given.get("en", label.en), zh, label.zh_reference, given.get("emoji", label.emoji))
 
 
 def official_first(labels: Sequence[Label | None]) -> tuple[Label, ...]:

@@ -76,6 +76,7 @@ def _name_pairs(dims: Dims) -> Iterable[tuple[str, str]]:
         for name, place in _BLOCK_PLACES.items():
             yield from ((f"blocks.{index}.{name}.{part}", f"{block}.{place}.{part}") for part in both)
     yield from ((f"head.{part}", f"proj.{part}") for part in both)
+    yield from ((f"head.hidden.{part}", f"proj.hidden.{part}") for part in both)
 
 
 def _block(index: int, dims: Dims) -> str:

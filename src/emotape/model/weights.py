@@ -17,10 +17,10 @@ import torch
 from emotape.errors import ModelFault
 from emotape.model.dims import Dims, read_dims
 from emotape.model.encoder import Encoder
-from emotape.model.labels import Label, label_of_token
+from emotape.model.labels import Label, label_of_token, named
 from emotape.model.mapped import HALVES, SAFETENSORS, halved, halves, read_mapped, same_in_halves, write_mapped
 from emotape.model.names import as_reference, from_reference, reference_names
-from emotape.model.note import note, read_note
+from emotape.model.note import LABEL_NAMES, UNCERTAIN, label_names, note, read_note, uncertain_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,17 +42,30 @@ class LoadedModel:
     """A network in memory with what its scores mean.
 
     `labels` has one entry per class, None for an unused token; it is empty for an embedding-only model. `digest` is
-    the SHA-256 of dims, labels and weights.
+    the SHA-256 of dims, labels, weights, and `uncertain_below`, the model's threshold of confidence, if it has one.
     """
 
     encoder: Encoder
     labels: tuple[Label | None, ...]
     digest: str
+    uncertain_below: float | None = None
 
     @property
     def dims(self) -> Dims:
         """The network's numbers."""
         return self.encoder.dims
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes a model's confidence mean something.
+
+    Its logits are divided by `temperature`, in the head, so that every arithmetic and every export follows. `uncertain`
+    is what the note holds of the threshold: `below`, and what it was chosen by.
+    """
+
+    temperature: float = 1.0
+    uncertain: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,22 +112,28 @@ def load(
     if dtype is not None:
         ours = {name: values.to(dtype) for name, values in ours.items()}
     encoder.load_state_dict(ours, assign=True)
-    return LoadedModel(encoder.eval().requires_grad_(requires_grad=False), labels if dims.classes else (), digest)
+    network = encoder.eval().requires_grad_(requires_grad=False)
+    return LoadedModel(network, labels if dims.classes else (), digest, uncertain_below(directory))
 
 
-def convert(source: Path, destination: Path) -> Conversion:
+def convert(source: Path, destination: Path, calibration: Calibration | None = None) -> Conversion:
     """Write a model directory in `destination` with only what inference needs, as safetensors in its own dtype.
 
-    A large network's weights are also written in halves, beside it. Raises ModelFault as `load` does.
+    A large network's weights are also written in halves, beside it. With a `calibration`, the copy has that instead of
+    the source's own. Raises ModelFault as `load` does.
     """
-    labels = read_labels(source)
+    labels, noted = read_labels(source), read_note(source)
+    made = calibration or Calibration(uncertain=noted.get(UNCERTAIN))
     state, dims = _checked_state(source, labels)
-    digest = _digest(source, dims, labels, state)
+    state = _divided(state, made.temperature)
     destination.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, TOKENS):
+    for name in (CONFIG, TOKENS, LABEL_NAMES):
         if (source / name).is_file() and source.resolve() != destination.resolve():
             (destination / name).write_bytes((source / name).read_bytes())
-    weights = destination / SAFETENSORS
+    temperature = noted.get("temperature", 1.0) * made.temperature
+    told = {UNCERTAIN: made.uncertain, "temperature": None if temperature == 1.0 else temperature}
+    note(destination, digest=None, bytes=None, **told)  # until the weights are there, nothing vouches for them
+    digest, weights = _digest(destination, dims, labels, state), destination / SAFETENSORS
     write_mapped(weights, state, digest)
     if dims.parameters >= _LARGE and any(values.dtype == torch.float32 for values in state.values()):
         write_mapped(destination / HALVES, halved(state), digest)
@@ -153,7 +172,7 @@ def read_labels(directory: Path) -> tuple[Label | None, ...]:
     keys = [label.key for label in labels if label]
     if len(set(keys)) != len(keys):
         raise ModelFault("tokens_unreadable", path=directory / TOKENS)
-    return labels
+    return tuple(label and named(label, names) for label in labels) if (names := label_names(directory)) else labels
 
 
 def _noted_digest(directory: Path) -> str | None:
@@ -249,17 +268,29 @@ def _selected(directory: Path, stored: Mapping[str, Tensor], dims: Dims) -> dict
     return {names[name]: stored[names[name]] for name in wanted}
 
 
+def _divided(state: dict[str, Tensor], temperature: float) -> dict[str, Tensor]:
+    """Return weights whose logits are divided by a temperature; the head keeps its dtype."""
+    if temperature == 1.0:
+        return state
+    head = {name: state[name] for name in ("proj.weight", "proj.bias") if name in state}
+    return state | {name: (values.double() / temperature).to(values.dtype) for name, values in head.items()}
+
+
 def _check_shape(directory: Path, name: str, values: Tensor, wanted: torch.Size) -> None:
     if values.shape != wanted or not values.is_floating_point():
         raise ModelFault("weights_mismatched", path=directory, name=name, found=list(values.shape), wanted=list(wanted))
 
 
 def _digest(directory: Path, dims: Dims, labels: tuple[Label | None, ...], state: Mapping[str, Tensor]) -> str:
-    """Hash what decides the scores, whatever the file format: dims, labels, and every tensor with its dtype.
+    """Hash what decides an answer, whatever the file format: dims, labels, threshold, and every tensor with its dtype.
 
     Whoever hashes reads every value anyway, so this is also where values that are no numbers are found.
     """
-    meaning = {"dims": asdict(dims), "labels": [label.key if label else None for label in labels]}
+    numbers = {name: value for name, value in asdict(dims).items() if value or name != "head_hidden"}
+    meaning: dict[str, object] = {"dims": numbers, "labels": [label.key if label else None for label in labels]}
+    threshold = uncertain_below(directory)
+    if threshold is not None:
+        meaning["uncertain_below"] = threshold
     total = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
     for name, values in sorted(state.items()):
         if not bool(torch.isfinite(values).all()):

@@ -57,6 +57,7 @@ def restricted(prediction: Prediction, keys: Sequence[str]) -> Prediction:
         labels=labels,
         frames=frames,
         segments=tuple(_segment(segment, keys) for segment in prediction.segments),
+        uncertain_below=None,  # it was chosen for confidences among all labels
     )
 
 

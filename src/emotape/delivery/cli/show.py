@@ -61,6 +61,9 @@ class Pretty:
         self._print(line + self._verdict(found, segment["emotion"], segment["confidence"], silent=True))
 
     def _remarks(self, details: dict[str, Any]) -> None:
+        if details.get("uncertain"):
+            unsure = interface_text("uncertain", self._language, threshold=details["uncertain_below"])
+            self._print(Text(f"  {unsure}", style="yellow"))
         for warning in details["warnings"]:
             note = interface_text("warning", self._language)
             self._print(Text(f"  {note}: {warning['text']}", style="yellow"))

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from emotape.delivery.evaluation.names import PLAIN, LabelNames
 from emotape.errors import BadRequest, EmotapeError
-from emotape.model.labels import OFFICIAL_KEYS, find_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +27,8 @@ class Row:
     label: str | None
     speaker: str = ""
     error: EmotapeError | None = None
+    corpus: str = ""
+    fold: str = ""
 
     @property
     def source(self) -> Path | EmotapeError:
@@ -50,8 +52,10 @@ class Choice:
         return self.hears(row) and (self.leftovers or row.label not in LEFTOVERS)
 
 
-def read_manifest(path: Path) -> tuple[Row, ...]:
-    """Return the rows of a CSV with the columns file and label, and optionally speaker; paths relative to it.
+def read_manifest(path: Path, names: LabelNames = PLAIN) -> tuple[Row, ...]:
+    """Return the rows of a CSV with the columns file and label; paths relative to it.
+
+    It may also have corpus, speaker, and fold or split. `names` says what a label means.
 
     Raises BadRequest: "manifest_unreadable" or "manifest_columns".
     """
@@ -61,7 +65,7 @@ def read_manifest(path: Path) -> tuple[Row, ...]:
             columns = [name.strip().lower() for name in reader.fieldnames or ()]
             reader.fieldnames = columns
             _require_columns(path, columns)
-            return tuple(_row(reader.line_num, cells, path.parent) for cells in reader)
+            return tuple(_row(reader.line_num, cells, path.parent, names) for cells in reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadRequest("manifest_unreadable", path=str(path), reason=reason) from error
@@ -74,13 +78,17 @@ def _require_columns(path: Path, columns: Sequence[str]) -> None:
         raise BadRequest("manifest_columns", path=str(path), missing=", ".join(missing), found=found)
 
 
-def _row(line: int, cells: Mapping[str, str], folder: Path) -> Row:
-    label = find_label(cells["label"])
-    error = None
-    if label is None:
-        error = BadRequest("unknown_label", label=cells["label"], line=line, known=", ".join(OFFICIAL_KEYS))
+def _row(line: int, cells: Mapping[str, str], folder: Path, names: LabelNames) -> Row:
+    speaker, corpus = cells.get("speaker", "").strip(), cells.get("corpus", "").strip()
+    fold = (cells.get("fold") or cells.get("split") or "").strip()
+    key = names.find(cells["label"], corpus)
+    error = _unknown(cells["label"], line, names) if key is None or not names.has(key) else None
     file = cells["file"].strip()
-    return Row(line, file, folder / file, label.key if label else None, cells.get("speaker", "").strip(), error)
+    return Row(line, file, folder / file, None if error else key, speaker, error, corpus, fold)
+
+
+def _unknown(label: str, line: int, names: LabelNames) -> BadRequest:
+    return BadRequest("unknown_label", label=label.strip(), line=line, known=", ".join(names.known))
 
 
 def choose(rows: Sequence[Row], choice: Choice, manifest: Path) -> tuple[Row, ...]:
@@ -89,6 +97,11 @@ def choose(rows: Sequence[Row], choice: Choice, manifest: Path) -> tuple[Row, ..
     if not chosen:
         raise BadRequest("manifest_empty", path=str(manifest), rows=len(rows), left_out=len(rows))
     return chosen
+
+
+def unknown_labels(rows: Sequence[Row], choice: Choice) -> dict[str, int]:
+    """Return how many rows have each label that the model does not know."""
+    return dict(Counter(str(row.error.facts["label"]) for row in rows if choice.hears(row) and row.error is not None))
 
 
 def left_out(rows: Sequence[Row], choice: Choice) -> dict[str, int]:

@@ -1,24 +1,23 @@
-"""An evaluation as a record: what became of every row, as JSON, as a CSV of predictions, and as pictures."""
+"""An evaluation as one value: what became of every row, and the figures over those that were answered."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from emotape.delivery.evaluation.figures import Figures, figures, summary
-from emotape.errors import BadRequest, EmotapeError
+from emotape.delivery.evaluation.fitting import Confidence, Fit, Wish, fit, seen
+from emotape.delivery.evaluation.protocol import Part, Rules, Scored, part
+from emotape.delivery.evaluation.robustness import Hardened, hardened
+from emotape.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from emotape.delivery.batch import Outcome
+    from emotape.delivery.evaluation.figures import Figures
     from emotape.delivery.evaluation.manifest import Row
     from emotape.engine.result import Prediction, Provenance
-    from emotape.wording import Language
+    from emotape.errors import EmotapeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,19 +30,63 @@ class Judgement:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What became of every row, in order, and the figures over those that were answered."""
+class Material:
+    """All that is evaluated: every row's judgement, in order, and by label how many rows do not count.
+
+    `left_out` are those that were not to count, `unknown` those whose label the model does not know. `conditions` has
+    the judgements of the same rows under harder conditions.
+    """
 
     judged: tuple[Judgement, ...]
-    left_out: Mapping[str, int]
-    restricted: bool
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    conditions: Mapping[str, Sequence[Judgement]] = field(default_factory=dict)
+    missing_conditions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Flagged:
+    """How the model's own flag does: the share that it leaves `certain` and how right those are, beside all."""
+
+    below: float
+    coverage: float
+    accuracy: float | None
+    accuracy_of_all: float
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The answered recordings of one corpus, or all: figures, the model's own flag if it has one, harder conditions."""
+
+    part: Part
+    flagged: Flagged | None
+    hardened: tuple[Hardened, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What became of every row, and the figures over those that were answered: together, and corpus by corpus.
+
+    `confidence` is judged as users see it, among all labels. `fit` is there if it was wished for.
+    """
+
+    material: Material
+    rules: Rules
     provenance: Provenance
-    figures: Figures
+    whole: Group
+    corpora: Mapping[str, Group]
+    confidence: Confidence
+    fit: Fit | None
+
+    @property
+    def figures(self) -> Figures:
+        """The figures over all recordings."""
+        return self.whole.part.figures
 
     @property
     def failures(self) -> list[tuple[Row, EmotapeError]]:
         """The rows without a prediction, and why."""
-        return [(one.row, one.error) for one in self.judged if one.error is not None]
+        return [(one.row, one.error) for one in self.material.judged if one.error is not None]
 
 
 def judgement_of(outcome: Outcome[Row]) -> Judgement:
@@ -52,78 +95,52 @@ def judgement_of(outcome: Outcome[Row]) -> Judgement:
     return Judgement(outcome.question, prediction, outcome.error)
 
 
-def evaluated(judged: tuple[Judgement, ...], left_out: Mapping[str, int], *, restrict: bool) -> Evaluation:
-    """Compute the figures. Raises BadRequest ("nothing_answered", "no_classifier")."""
-    answered = [(one.row, one.prediction) for one in judged if one.prediction is not None]
+def evaluated(material: Material, rules: Rules, wish: Wish | None = None) -> Evaluation:
+    """Compute the figures. Raises BadRequest ("nothing_answered", "no_classifier", "too_few_to_fit")."""
+    answered = [(one.row, one.prediction) for one in material.judged if one.prediction is not None]
     if not answered:
-        reason = str(judged[0].error)
-        raise BadRequest("nothing_answered", rows=len(judged), reason=reason)
+        reason = str(material.judged[0].error)
+        raise BadRequest("nothing_answered", rows=len(material.judged), reason=reason)
     provenance = answered[0][1].provenance
     if any(not prediction.scores for _, prediction in answered):
         raise BadRequest("no_classifier", model=provenance.model)
-    truth = [str(row.label) for row, _ in answered]
-    found = figures(truth, [prediction.scores for _, prediction in answered], restrict=restrict)
-    return Evaluation(judged, left_out, restrict, provenance, found)
+    scored = _scored(material.judged)
+    fitted = None if wish is None else fit(scored, wish, rules)
+    names = dict.fromkeys(row.corpus for row, _ in answered)
+    return Evaluation(
+        material,
+        rules,
+        provenance,
+        _group(material, rules, None),
+        {name: _group(material, rules, name) for name in names},
+        seen(scored, rules) if fitted is None else fitted.before,
+        fitted,
+    )
 
 
-def json_record(found: Evaluation, language: Language = "en") -> dict[str, Any]:
-    """Return the figures under the known keys, and under `details` what else there is to know."""
-    return {
-        **summary(found.figures),
-        "details": {
-            "experimental": found.provenance.experimental,
-            "restricted": found.restricted,
-            "left_out": dict(found.left_out),
-            "provenance": _model_facts(found.provenance),
-            "errors": [
-                {"file": row.file, "line": row.line, "code": error.code, **asdict(error.text(language))}
-                for row, error in found.failures
-            ],
-        },
-    }
+def _group(material: Material, rules: Rules, corpus: str | None) -> Group:
+    """Measure one corpus for itself; None: all recordings together."""
+
+    def inside(judged: Sequence[Judgement]) -> list[Judgement]:
+        return [one for one in judged if corpus is None or one.row.corpus == corpus]
+
+    own = inside(material.judged)
+    scored = _scored(own)
+    hard = (hardened(name, scored, _scored(inside(judged)), rules) for name, judged in material.conditions.items())
+    return Group(part(scored, rules), _flagged(own), tuple(one for one in hard if one is not None))
 
 
-def _model_title(provenance: Provenance) -> str:
-    return f"{provenance.model} (experimental)" if provenance.experimental else provenance.model
+def _scored(judged: Sequence[Judgement]) -> list[Scored]:
+    return [(one.row, one.prediction.scores) for one in judged if one.prediction is not None]
 
 
-def _model_facts(provenance: Provenance) -> dict[str, Any]:
-    facts = asdict(provenance)
-    return {name: facts[name] for name in ("version", "model", "model_digest", "dtype", "device")}
-
-
-def write_record(found: Evaluation, output: Path, language: Language = "en") -> None:
-    """Write evaluation.json, predictions.csv, confusion.png and reliability.png. Raises BadRequest."""
-    from emotape.delivery.evaluation.charts import draw_confusion, draw_reliability
-
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(json_record(found, language), ensure_ascii=False, indent=2) + "\n"
-        _write(output / "evaluation.json", text)
-        _write(output / "predictions.csv", predictions_csv(found))
-        draw_confusion(found.figures, _model_title(found.provenance), output / "confusion.png")
-        draw_reliability(found.figures, _model_title(found.provenance), output / "reliability.png")
-    except OSError as error:
-        raise BadRequest("output_unwritable", path=str(output), reason=error.strerror or str(error)) from error
-
-
-def predictions_csv(found: Evaluation) -> str:
-    """Return one row per recording: file, label, emotion, scores of all labels, error code."""
-    keys = list(next(one.prediction.scores for one in found.judged if one.prediction is not None))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "label", "emotion", *keys, "error"])
-    for one in found.judged:
-        writer.writerow([one.row.file, one.row.label or "", *_cells(one, keys)])
-    return text.getvalue()
-
-
-def _cells(one: Judgement, keys: Sequence[str]) -> list[str]:
-    if one.prediction is None:
-        return [""] * (1 + len(keys)) + [one.error.code if one.error else ""]
-    scores = one.prediction.scores
-    return [one.prediction.emotion or "", *(f"{scores[key]:.6f}" for key in keys), ""]
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+def _flagged(judged: Sequence[Judgement]) -> Flagged | None:
+    """Return how the model's own flag does; None where it has no threshold."""
+    answered = [(one.row, one.prediction) for one in judged if one.prediction is not None]
+    below = answered[0][1].uncertain_below
+    if below is None:
+        return None
+    right = [prediction.emotion == row.label for row, prediction in answered]
+    certain = [one for one, (_, prediction) in zip(right, answered, strict=True) if not prediction.uncertain]
+    accuracy = sum(certain) / len(certain) if certain else None
+    return Flagged(below, len(certain) / len(right), accuracy, sum(right) / len(right))

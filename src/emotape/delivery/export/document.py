@@ -54,6 +54,8 @@ def details(prediction: Prediction, language: Language = "en", *, vectors: bool 
     }
     if prediction.provenance.experimental:
         facts["advice"] = interface_text("experimental", language)
+    if prediction.uncertain is not None:
+        facts |= {"uncertain": prediction.uncertain, "uncertain_below": prediction.uncertain_below}
     if prediction.granularity == "segment":
         facts["segments"] = [_segment(segment) for segment in prediction.segments]
     if prediction.quality is not None:

@@ -26,17 +26,22 @@ def json_line(found: dict[str, Any]) -> str:
 
 def results_csv_header(labels: Sequence[str], *, split: bool = False) -> str:
     """Return the heading of `results_csv_row`: one column per label key; `split` adds the channel."""
-    return _row(["file", *["channel"] * split, "emotion", "confidence", *labels, "seconds", "error"])
+    return _row(["file", *["channel"] * split, "emotion", "confidence", *labels, "seconds", "uncertain", "error"])
 
 
 def results_csv_row(found: dict[str, Any], labels: Sequence[str], *, split: bool = False) -> str:
-    """Return a document (see `document` and `failure`) as one CSV row; `error` is the error's code, or empty."""
+    """Return a document (see `document` and `failure`) as one CSV row.
+
+    `error` is the error's code, or empty; `uncertain` is true or false, or empty where the model has no threshold.
+    """
     if "error" in found:
-        return _row([found["file"], *[""] * (split + 2 + len(labels) + 1), found["error"]["code"]])
+        return _row([found["file"], *[""] * (split + 2 + len(labels) + 2), found["error"]["code"]])
     facts = found["details"]
     scores = [found["scores"].get(label, 0.0) for label in labels]
     channel = [facts["channel"]] if split else []
-    return _row([found["file"], *channel, found["emotion"] or "", found["confidence"], *scores, facts["seconds"], ""])
+    verdict = [found["file"], *channel, found["emotion"] or "", found["confidence"]]
+    unsure = facts.get("uncertain")
+    return _row([*verdict, *scores, facts["seconds"], "" if unsure is None else str(unsure).lower(), ""])
 
 
 def frames_csv(prediction: Prediction) -> str:

@@ -71,7 +71,7 @@ def answer(bench: Bench, file: Path, wanted: Wanted, watch: Stopwatch) -> Predic
     scores = bench.resident.submit(clips, None).result().scores
     watch.lap("inference")
     provenance = bench.resident.provenance(waveform, experimental=bench.entry.experimental)
-    prediction = predict(heard, scores, bench.resident.labels, wanted, provenance, bench.options.segment)
+    prediction = predict(heard, scores, bench.resident.classes, wanted, provenance, bench.options.segment)
     watch.lap("prediction")
     write_folder(bench.output, Contents(prediction, waveform, local_now()))
     watch.lap("output")

@@ -33,6 +33,7 @@ function verdict(view) {
     element("div", {},
       element("h2", { class: "name" }, labelName(label)),
       element("div", { class: "confidence" }, say("confidence_of", { percent: percent(view.confidence) })),
+      view.uncertain ? element("div", { class: "uncertain" }, say("uncertain")) : null,
       element("div", { class: "heard" }, `${view.file} · ${clock(view.seconds)}`)));
 }
 
