@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Sets everything up and runs every check; arguments go to pytest.
 #
-# Some tests need more than Python packages: redis-server and chromium (fetched through apt where that is allowed) and
-# the reference package funasr (extra [peer]). What cannot be had is named, and its tests are skipped. With
+# Some tests need more than Python packages: redis-server, PostgreSQL and chromium (fetched through apt where that is
+# allowed) and the reference package funasr (extra [peer]). What cannot be had is named, and its tests are skipped. With
 # EMOTAPE_TEST_COMPLETE=1, as .ci/run sets it, everything is fetched, and whatever is missing or skipped is a failure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -35,8 +35,11 @@ fetch_system_packages() {  # best effort: a machine without apt, root or network
 wanted=()
 command -v redis-server >/dev/null || wanted+=(redis-server)
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || wanted+=(chromium fonts-noto-cjk fonts-noto-color-emoji)
+here_is_postgres() { command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+here_is_postgres || wanted+=(postgresql)
 [ ${#wanted[@]} -eq 0 ] || fetch_system_packages "${wanted[@]}"
 command -v redis-server >/dev/null || missing redis-server "the Redis tests"
+here_is_postgres || missing postgresql "the PostgreSQL tests"
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || missing chromium "the browser tests"
 .venv/bin/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("funasr"))' ||
     missing "funasr (pip install -e '.[peer]')" "the tests against the reference package"

@@ -181,6 +181,14 @@ class CacheDown:
     seconds: float
 
 
+@dataclass(frozen=True)
+class QuotasDown:
+    """Redis failed again and again: for `seconds` callers' limits are counted by this server alone."""
+
+    reason: str
+    seconds: float
+
+
 Event = (
     ModelLoaded
     | PrecisionRefused
@@ -198,6 +206,7 @@ Event = (
     | CacheHit
     | CacheMiss
     | CacheDown
+    | QuotasDown
 )
 
 

@@ -118,7 +118,8 @@ class Settings(BaseSettings):
     cache_ttl_hours: float = Field(24.0, gt=0, description="Hours for which a server keeps a result.")
     redis_url: str | None = Field(
         None,
-        description="Redis in which servers share results, such as redis://localhost:6379/0. Unset: memory alone.",
+        description="Redis in which servers share results and count callers' limits, such as redis://localhost:6379/0."
+        " Unset: memory alone.",
     )
 
     # the service
@@ -192,6 +193,13 @@ class Settings(BaseSettings):
         None, description="Server that answers instead of this machine, such as http://127.0.0.1:7860. Unset: none."
     )
     api_key: SecretStr | None = Field(None, description="Key to show to that server. Unset: none.")
+
+    # what several servers share
+    database_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL in which servers share jobs and history, such as postgresql://user@host/database."
+        " Unset: an SQLite file in the folder of jobs.",
+    )
 
     @classmethod
     def settings_customise_sources(

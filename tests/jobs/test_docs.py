@@ -13,6 +13,7 @@ import pytest
 
 from emotape.delivery.api.webhook import WAITS, WebhookOptions, check_options
 from emotape.settings import Settings
+from emotape.store.postgres_connection import conninfo_of
 from emotape.wording import known_codes
 from tests.api.conftest import running
 from tests.conftest import AUDIO
@@ -39,8 +40,9 @@ def test_both_languages_show_the_same() -> None:
 
 
 def test_what_is_said_of_webhooks_holds() -> None:
-    (toml,) = blocks(ENGLISH, "toml")
+    toml = "".join(blocks(ENGLISH, "toml"))
     check_options(WebhookOptions(("a",), re.findall(r'webhook_secret = "(.*)"', toml)[0]))
+    conninfo_of(re.findall(r'database_url = "(.*)"', toml)[0])
     assert WAITS[:3] == (5.0, 30.0, 120.0)
     assert round(sum(WAITS) / 3600) == 16
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emotape.store.database import Database
 from emotape.store.history import History, HistoryOptions
+from emotape.store.sqlite import SqliteDatabase
 from tests.jobs.conftest import Clock
 from tests.jobs.fakes import SECOND
 from tests.page.fake import prediction
@@ -21,14 +21,14 @@ ANSWER = prediction(SECOND)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "emotape.sqlite3")
+def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    opened = SqliteDatabase(tmp_path / "emotape.sqlite3")
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def history(database: Database) -> Iterator[History]:
+def history(database: SqliteDatabase) -> Iterator[History]:
     opened = History(database, clock=Clock())
     yield opened
     opened.close()
@@ -64,7 +64,7 @@ def test_everybody_sees_and_forgets_their_own(history: History) -> None:
     assert [line.file for line in history.lines("you", 10)] == ["yours"]
 
 
-def test_lines_are_there_after_a_restart(database: Database) -> None:
+def test_lines_are_there_after_a_restart(database: SqliteDatabase) -> None:
     first = History(database)
     for number in range(1000):
         first.record("r", "me", str(number), ANSWER)
@@ -72,7 +72,7 @@ def test_lines_are_there_after_a_restart(database: Database) -> None:
     assert len(History(database).lines("me", 2000)) == 1000
 
 
-def test_no_more_lines_are_kept_than_allowed(database: Database) -> None:
+def test_no_more_lines_are_kept_than_allowed(database: SqliteDatabase) -> None:
     history = History(database, HistoryOptions(rows=10))
     for number in range(35):
         history.record("r", "me", str(number), ANSWER)
@@ -83,7 +83,7 @@ def test_no_more_lines_are_kept_than_allowed(database: Database) -> None:
     history.close()
 
 
-def test_lines_that_are_too_old_are_not_given_and_go(database: Database) -> None:
+def test_lines_that_are_too_old_are_not_given_and_go(database: SqliteDatabase) -> None:
     clock = Clock()
     history = History(database, HistoryOptions(rows=1, keep_seconds=60), clock)
     history.record("r", "me", "old", ANSWER)
@@ -98,7 +98,7 @@ def test_lines_that_are_too_old_are_not_given_and_go(database: Database) -> None
 
 def test_recording_never_raises_and_never_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The database is held by somebody else, then closed, and the history itself is closed: nobody notices."""
-    database = Database(tmp_path / "emotape.sqlite3")
+    database = SqliteDatabase(tmp_path / "emotape.sqlite3")
     history = History(database)
     with database.change():  # as long as this lasts, nothing can be written
         for number in range(20_000):

@@ -21,6 +21,7 @@ import soundfile
 
 from tests.conftest import AUDIO
 from tests.jobs.conftest import followed
+from tests.jobs.postgres_server import PostgresServer, needs_postgres
 from tests.jobs.test_webhook import SECRET, receiving, verified
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ SENDERS = 3
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(folder: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Start a server process, and give it with its address once it takes work; it is killed in the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.jobs.serve", str(folder), SECRET],
+        [sys.executable, "-m", "tests.jobs.serve", str(folder), SECRET, *more],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -137,6 +138,41 @@ def test_no_accepted_job_is_lost_or_done_twice(tmp_path: Path, recognizer: Recog
     assert not list((tmp_path / "uploads").iterdir())
     messages = told(receiver)
     assert len({job for job, _ in messages}) == len(messages), "a message may come twice, but with the same id"
+
+
+@needs_postgres
+def test_servers_that_share_a_database_lose_nothing_when_one_is_killed(
+    tmp_path: Path, postgres: PostgresServer, recognizer: Recognizer
+) -> None:
+    """Jobs come in at both; one dies under load, and the other one answers everything, once, and calls back."""
+    recordings = [speech(seconds) for seconds in (0.5, 1.0, 1.5)] + [b"no audio"]
+    expected = {content: recognizer.recognize(content).emotion for content in recordings[:-1]}
+    with (
+        receiving() as receiver,
+        served(tmp_path / "one", postgres.url) as (dying, first),
+        served(tmp_path / "other", postgres.url) as (_, second),
+    ):
+        heard = threading.Semaphore(0)
+        doomed, safe = (Sender(number, recordings, receiver.url, heard) for number in range(2))
+        thread = threading.Thread(target=doomed.send_until_the_server_dies, args=(first,))
+        thread.start()
+        with httpx.Client(base_url=second, timeout=60) as client:
+            for number in range(8):
+                safe._send(client)
+                safe.sent += 1
+                if number == 4:
+                    dying.send_signal(signal.SIGKILL)
+            thread.join()
+            doomed._send(client)  # what it got no answer to, again and elsewhere
+            accepted = dict((*doomed.accepted.values(), *safe.accepted.values()))
+            check_all(client, accepted, expected)
+        while not set(accepted) <= {job for job, _ in told(receiver)}:
+            receiver.awaited(len(receiver.got) + 1)
+    assert not postgres.ask("SELECT 1 FROM files LEFT JOIN results ON file = number WHERE file IS NULL")
+    ends = "SELECT job, facts::json ->> 'file' FROM events WHERE kind = 'file' AND facts::json ->> 'state' <> 'running'"
+    ended = postgres.ask(ends)
+    assert len(ended) == len(set(ended)) == postgres.ask("SELECT COUNT(*) FROM files")[0][0]
+    assert postgres.ask("SELECT folder FROM uploads") == []
 
 
 def told(receiver: Receiver) -> set[tuple[str, str]]:

@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -20,11 +20,13 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
+    run_state_machine_as_test,
 )
 
 from emotape.errors import BadAudio, NotFound
 from emotape.store.jobs import FINAL, Outcome, StoreOptions, Submission
 from tests.jobs.conftest import Place, uploads
+from tests.jobs.postgres_server import PostgresServer, needs_postgres
 
 if TYPE_CHECKING:
     from emotape.store.jobs import Claim, State
@@ -56,9 +58,12 @@ class Store(RuleBasedStateMachine):
     jobs: Bundle[str] = Bundle("jobs")
     claims: Bundle[tuple[int, Claim]] = Bundle("claims")
 
+    def made(self) -> Place:
+        return Place(Path(tempfile.mkdtemp(dir=MEMORY)), options=StoreOptions(attempts=DEADLY))
+
     @initialize()
     def begin(self) -> None:
-        self.place = Place(Path(tempfile.mkdtemp(dir=MEMORY)), options=StoreOptions(attempts=DEADLY))
+        self.place = self.made()
         self.stores = [self.place.open(), self.place.open()]
         self.expected: dict[str, Expected] = {}
         self.holders: dict[tuple[str, int], tuple[int, int]] = {}  # (job, place) → (process, attempt)
@@ -190,7 +195,7 @@ class Store(RuleBasedStateMachine):
 
     @invariant()
     def recordings_are_there_exactly_while_they_are_needed(self) -> None:
-        there = Counter(path.name.partition("-")[2] for path in (self.place.folder / "uploads").iterdir())
+        there = Counter(folder.rpartition("-")[2] for folder in self.place.uploads())
         assert set(there) == {name for name, job in self.expected.items() if job.state not in FINAL}
 
     @invariant()
@@ -205,6 +210,31 @@ class Store(RuleBasedStateMachine):
         except NotFound:
             return False
         return True
+
+
+class SharedStore(Store):
+    """The same in PostgreSQL."""
+
+    server: ClassVar[PostgresServer]
+
+    def made(self) -> Place:
+        self.server.clear()
+        return Place(Path(tempfile.mkdtemp(dir=MEMORY)), options=StoreOptions(attempts=DEADLY), server=self.server)
+
+
+@needs_postgres
+def test_a_shared_store_keeps_to_the_model_too(postgres_server: PostgresServer) -> None:
+    SharedStore.server = postgres_server
+    run_state_machine_as_test(
+        SharedStore,
+        settings=settings(
+            max_examples=4,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        ),
+    )
 
 
 TestStore = Store.TestCase

@@ -13,7 +13,7 @@ from emotape.delivery.api.jobs_runner import LARGE, JobsRunner
 from emotape.errors import BadAudio, EngineFault, ModelFault, Overloaded
 from emotape.store.cache.entry import unpack
 from emotape.store.jobs import FINAL, StoreOptions, Submission
-from tests.jobs.conftest import Place, accepted, claimed, folders, uploads
+from tests.jobs.conftest import Place, accepted, claimed, folders, sqlite_of, uploads
 from tests.jobs.fakes import FakeRecognizer
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def test_answers_that_cannot_be_written_are_written_later(store: JobStore, monke
     monkeypatch.setattr("emotape.delivery.api.jobs_runner._AFTER_FAULT_SECONDS", 0.01)
     recognizer = FakeRecognizer(prompt=False)
     jobs = [accepted(store, b"%d" % number) for number in range(2)]
-    connection = store._database._connection
+    connection = sqlite_of(store)
     with running(store, recognizer, in_flight=1) as runner:
         recognizer.await_waiting(1)
         connection.execute("PRAGMA query_only = 1")

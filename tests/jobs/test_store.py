@@ -9,21 +9,24 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from emotape.errors import BadAudio, BadRequest, Conflict, EngineFault, NotFound, Overloaded
-from emotape.store.database import Database
-from emotape.store.jobs import Job, JobStore, Outcome, StoreOptions, Submission, Upload
-from tests.jobs.conftest import Place, accepted, claimed, finish_all, folders, uploads
+from emotape.store.jobs import Job, JobStore, Outcome, StoreOptions, Submission, Upload, in_folder
+from emotape.store.schema import STEPS
+from emotape.store.sqlite import SqliteDatabase
+from tests.jobs.conftest import BOTH, Place, accepted, claimed, cut_off, finish_all, folders, sqlite_of, uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 
+@BOTH
 def test_an_accepted_job_runs_to_its_end(store: JobStore) -> None:
     job = accepted(store, b"one", b"two")
     assert (job.state, job.files, job.bytes) == ("queued", 2, 6)
@@ -41,12 +44,14 @@ def test_an_accepted_job_runs_to_its_end(store: JobStore) -> None:
     assert (done.place, done.answer, done.error) == (1, b"2", None)
 
 
+@BOTH
 def test_a_job_of_which_nothing_was_answered_has_failed(store: JobStore) -> None:
     job = accepted(store)
     store.finish([Outcome(claimed(store), error=BadAudio("empty_file"))])
     assert store.job("me", job.id).state == "failed"
 
 
+@BOTH
 def test_recordings_are_gone_when_their_job_ends(store: JobStore, place: Place) -> None:
     accepted(store, b"one", b"two")
     first = claimed(store)
@@ -56,6 +61,7 @@ def test_recordings_are_gone_when_their_job_ends(store: JobStore, place: Place) 
     assert folders(place) == []
 
 
+@BOTH
 def test_recordings_stay_where_that_is_wanted_until_the_job_is_deleted(place: Place) -> None:
     place.options = StoreOptions(keep_uploads=True)
     with place.opened() as store:
@@ -67,6 +73,7 @@ def test_recordings_stay_where_that_is_wanted_until_the_job_is_deleted(place: Pl
         assert folders(place) == []
 
 
+@BOTH
 def test_an_outcome_counts_once(store: JobStore) -> None:
     job = accepted(store)
     claim = claimed(store)
@@ -77,6 +84,7 @@ def test_an_outcome_counts_once(store: JobStore) -> None:
     assert [event.facts["state"] for event in store.events(job.id) if event.kind == "file"] == ["running", "done"]
 
 
+@BOTH
 def test_what_is_released_runs_again_and_its_old_claim_is_void(store: JobStore) -> None:
     job = accepted(store)
     old = claimed(store)
@@ -90,6 +98,7 @@ def test_what_is_released_runs_again_and_its_old_claim_is_void(store: JobStore) 
     assert result.answer == b"new"
 
 
+@BOTH
 def test_jobs_take_turns(store: JobStore) -> None:
     """A job of many recordings does not hold up one that comes later."""
     long = accepted(store, b"1", b"2", b"3")
@@ -99,6 +108,7 @@ def test_jobs_take_turns(store: JobStore) -> None:
     assert store.claim() is None
 
 
+@BOTH
 def test_only_smaller_recordings_are_claimed_when_that_is_asked(store: JobStore) -> None:
     accepted(store, b"large one", b"small")
     assert claimed(store).place == 0
@@ -108,6 +118,7 @@ def test_only_smaller_recordings_are_claimed_when_that_is_asked(store: JobStore)
     assert claimed(store).place == 0
 
 
+@BOTH
 def test_equal_requests_under_one_key_are_one_job(store: JobStore, place: Place) -> None:
     asked = Submission("me", {"granularity": "frame"}, key="k")
     job, is_new = store.accept(asked, uploads(b"one", b"two"))
@@ -129,6 +140,7 @@ def test_equal_requests_under_one_key_are_one_job(store: JobStore, place: Place)
         (Submission("me", {"granularity": "frame"}, "k", "https://hooks.example.com"), (b"one", b"two")),
     ],
 )
+@BOTH
 def test_a_key_is_not_taken_for_something_else(
     store: JobStore, place: Place, asked: Submission, contents: tuple[bytes, ...]
 ) -> None:
@@ -163,6 +175,7 @@ def test_many_submitters_at_once_lose_nothing_and_share_what_is_equal(store: Job
     assert finish_all(store) == len(ids)
 
 
+@BOTH
 def test_two_processes_at_one_store_never_run_the_same_recording(place: Place) -> None:
     with place.opened() as one, place.opened() as other:
         accepted(one, *[b"%d" % number for number in range(10)])
@@ -181,6 +194,7 @@ def test_two_processes_at_one_store_never_run_the_same_recording(place: Place) -
         assert sorted(claims) == list(range(1, 11))
 
 
+@BOTH
 def test_a_cancelled_job_keeps_what_is_finished_and_ends_at_once(store: JobStore, place: Place) -> None:
     job = accepted(store, b"1", b"2", b"3")
     store.finish([Outcome(claimed(store), b"answer")])
@@ -195,6 +209,7 @@ def test_a_cancelled_job_keeps_what_is_finished_and_ends_at_once(store: JobStore
     assert folders(place) == []
 
 
+@BOTH
 def test_cancelling_what_has_ended_changes_nothing(store: JobStore) -> None:
     job = accepted(store)
     finish_all(store)
@@ -203,6 +218,7 @@ def test_cancelling_what_has_ended_changes_nothing(store: JobStore) -> None:
     assert store.events(job.id) == events
 
 
+@BOTH
 def test_a_deleted_job_is_gone_whatever_its_state(store: JobStore, place: Place) -> None:
     for _ in range(3):
         job = accepted(store)
@@ -218,6 +234,7 @@ def test_a_deleted_job_is_gone_whatever_its_state(store: JobStore, place: Place)
     assert folders(place) == []
 
 
+@BOTH
 def test_nobody_sees_the_jobs_of_others(store: JobStore) -> None:
     job = accepted(store)
     assert store.jobs("you", 10) == []
@@ -230,6 +247,7 @@ def test_nobody_sees_the_jobs_of_others(store: JobStore) -> None:
     assert store.job("me", job.id).state == "queued"
 
 
+@BOTH
 def test_a_list_is_read_page_by_page(store: JobStore) -> None:
     ids = [accepted(store).id for _ in range(5)]
     seen: list[str] = []
@@ -238,6 +256,7 @@ def test_a_list_is_read_page_by_page(store: JobStore) -> None:
     assert seen == ids[::-1]
 
 
+@BOTH
 def test_events_tell_the_whole_story_from_any_point(store: JobStore) -> None:
     job = accepted(store, b"1", b"2")
     finish_all(store)
@@ -256,9 +275,10 @@ def test_events_tell_the_whole_story_from_any_point(store: JobStore) -> None:
         assert store.events(job.id, after=event.number) == events[number + 1 :]
 
 
+@BOTH
 def test_listeners_hear_of_every_change_until_they_leave(store: JobStore) -> None:
     heard: list[str] = []
-    stop = store.listen(heard.append)
+    stop = store.listen(lambda job: heard.append(job) if job else None)  # "" stands for any job
     job = accepted(store)
     finish_all(store)
     assert len(heard) == 3
@@ -267,6 +287,7 @@ def test_listeners_hear_of_every_change_until_they_leave(store: JobStore) -> Non
     assert set(heard) == {job.id}
 
 
+@BOTH
 def test_a_job_without_recordings_is_refused(store: JobStore, place: Place) -> None:
     with pytest.raises(BadRequest) as refused:
         store.accept(Submission("me"), [])
@@ -286,6 +307,7 @@ def test_names_are_shown_and_never_used_as_paths(store: JobStore, place: Place) 
 # What dies
 
 
+@BOTH
 def test_what_a_dead_process_ran_is_run_again_and_once(place: Place) -> None:
     """A process that lives keeps its claims; one that is gone loses them to whoever recovers first."""
     dying, living = place.open(), place.open()
@@ -295,10 +317,11 @@ def test_what_a_dead_process_ran_is_run_again_and_once(place: Place) -> None:
     with place.opened() as third:
         third.recover()
         assert third.claim() is None
-        dying._owner._lock.release()  # what the system does when a process ends
+        come_back = cut_off(place, dying)
         third.recover()
         again = claimed(third)
         assert (again.number, again.attempt) == (lost.number, 2)
+        come_back()
         dying.finish([Outcome(lost, b"from the grave")])
         third.finish([Outcome(again, b"1")])
         living.finish([Outcome(kept, b"2")])
@@ -308,6 +331,7 @@ def test_what_a_dead_process_ran_is_run_again_and_once(place: Place) -> None:
         left._database.close()
 
 
+@BOTH
 def test_a_recording_at_which_processes_keep_dying_is_given_up(place: Place) -> None:
     place.options = StoreOptions(attempts=3)
     with place.opened() as store:
@@ -345,6 +369,7 @@ def test_uploads_of_a_job_that_was_never_accepted_are_swept(place: Place) -> Non
         store._database.close()
 
 
+@BOTH
 def test_a_broken_upload_leaves_nothing(store: JobStore, place: Place) -> None:
     class Broken(io.BytesIO):
         def read(self, _: int | None = -1) -> bytes:
@@ -360,7 +385,7 @@ def test_a_broken_upload_leaves_nothing(store: JobStore, place: Place) -> None:
 def test_a_full_database_refuses_and_what_was_accepted_goes_on(store: JobStore, place: Place) -> None:
     """SQLite's own limit on pages stands for a full disk: the same error, raised at the same place."""
     job = accepted(store)
-    connection = store._database._connection
+    connection = sqlite_of(store)
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(EngineFault) as full:
@@ -376,6 +401,7 @@ def test_a_full_database_refuses_and_what_was_accepted_goes_on(store: JobStore, 
 # What is kept
 
 
+@BOTH
 def test_finished_jobs_go_when_their_time_has_come(store: JobStore, place: Place) -> None:
     old, waiting = accepted(store), accepted(store, b"2")
     store.finish([Outcome(claimed(store), b"answer")])
@@ -388,6 +414,7 @@ def test_finished_jobs_go_when_their_time_has_come(store: JobStore, place: Place
     assert store.events(old.id) == []
 
 
+@BOTH
 def test_the_oldest_finished_jobs_make_room(place: Place) -> None:
     place.options = StoreOptions(max_bytes=100)
     with place.opened() as store:
@@ -400,6 +427,7 @@ def test_the_oldest_finished_jobs_make_room(place: Place) -> None:
         assert [job.id for job in store.jobs("me", 10)][1:] == [ids[2]]
 
 
+@BOTH
 def test_unfinished_jobs_are_never_given_up_for_new_ones(place: Place) -> None:
     place.options = StoreOptions(max_bytes=100)
     with place.opened() as store:
@@ -416,11 +444,11 @@ def test_the_file_shrinks_when_jobs_go(store: JobStore, place: Place) -> None:
     file = place.folder / "emotape.sqlite3"
     accepted(store)
     finish_all(store, b"z" * 4_000_000)
-    store._database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    sqlite_of(store).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     assert file.stat().st_size > 4_000_000
     place.clock.now += 10 * store.options.keep_seconds
     store.retain()
-    store._database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    sqlite_of(store).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     assert file.stat().st_size < 1_000_000
 
 
@@ -429,20 +457,37 @@ def test_the_file_shrinks_when_jobs_go(store: JobStore, place: Place) -> None:
 
 def test_a_store_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "emotape.sqlite3"
-    Database(path).close()
+    SqliteDatabase(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(EngineFault) as refused:
-        Database(path)
+        SqliteDatabase(path)
     assert refused.value.code == "jobs_store_newer"
+
+
+def test_a_store_of_an_older_program_is_brought_up_to_date(tmp_path: Path) -> None:
+    """What it holds stays, and what came later works on it."""
+    path = tmp_path / "emotape.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(STEPS[0])
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(
+            "INSERT INTO jobs (id, caller, state, options, fingerprint, folder, bytes, created)"
+            " VALUES ('old', 'me', 'queued', '{}', '', 'old', 1, 0)"
+        )
+        connection.execute("INSERT INTO files (job, place, name, bytes) VALUES (1, 0, 'old.wav', 1)")
+        connection.commit()
+    with Place(tmp_path).opened() as store:
+        assert store.claim_callback() is None
+        assert claimed(store).job == "old"
 
 
 def test_a_file_that_is_no_database_is_an_error_and_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "emotape.sqlite3"
     path.write_bytes(b"something else " * 1000)
     with pytest.raises(EngineFault) as refused:
-        Database(path)
+        SqliteDatabase(path)
     assert refused.value.code == "jobs_store_unusable"
     assert path.read_bytes() == b"something else " * 1000
 
@@ -464,18 +509,16 @@ def test_only_the_servers_user_can_read_what_is_kept(store: JobStore, place: Pla
 
 def test_a_folder_that_cannot_be_used_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "owners").write_text("a file where a folder should be")
-    database = Database(tmp_path / "emotape.sqlite3")
     with pytest.raises(EngineFault) as refused:
-        JobStore(database)
+        in_folder(tmp_path)
     assert refused.value.code == "jobs_store_unusable"
-    database.close()
     with pytest.raises(EngineFault) as refused:
-        Database(tmp_path / "owners" / "emotape.sqlite3")
+        in_folder(tmp_path / "owners")
     assert refused.value.code == "jobs_store_unusable"
 
 
 def test_acceptance_is_as_durable_as_sqlite_can_make_it(store: JobStore) -> None:
-    connection = store._database._connection
+    connection = sqlite_of(store)
     assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
 
@@ -484,11 +527,10 @@ _FULL = """
 import io, resource, sys
 from pathlib import Path
 from emotape.errors import EngineFault
-from emotape.store.database import Database
-from emotape.store.jobs import JobStore, Submission, Upload
+from emotape.store.jobs import JobStore, Submission, Upload, in_folder
 
 folder = Path(sys.argv[1])
-store = JobStore(Database(folder / "emotape.sqlite3"))
+store = JobStore(in_folder(folder))
 job, _ = store.accept(Submission("me"), [Upload("fits", io.BytesIO(b"x"))])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
 try:

@@ -20,7 +20,7 @@ from emotape.delivery.api.webhook import Courier, WebhookOptions, check_callback
 from emotape.errors import BadRequest
 from emotape.store.jobs import Submission
 from tests.api.conftest import visiting
-from tests.jobs.conftest import Clock, Place, accepted, finish_all, form, serving, uploads
+from tests.jobs.conftest import Clock, Place, accepted, cut_off, finish_all, form, serving, uploads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,8 +100,8 @@ def verified(headers: dict[str, str], body: bytes) -> dict[str, Any]:
 
 def states(store: JobStore) -> list[tuple[str, int, str | None]]:
     with store._database.read() as connection:
-        rows = connection.execute("SELECT state, attempts, problem FROM callbacks ORDER BY rowid")
-        return [tuple(row) for row in rows]
+        rows = connection.execute("SELECT state, attempts, problem FROM callbacks ORDER BY job")
+        return [(row["state"], row["attempts"], row["problem"]) for row in rows]
 
 
 def settled(store: JobStore, *wanted: str) -> list[tuple[str, int, str | None]]:
@@ -170,7 +170,7 @@ def test_what_was_not_delivered_is_delivered_after_a_restart(place: Place) -> No
                 receiver.awaited(1)
             assert states(store) == [("waiting", 1, "500")]
         with place.opened() as store:
-            assert store.due_callbacks(9) == []
+            assert store.claim_callback() is None
             assert store.next_callback() == 600.0
             place.clock.now += 600
             with delivering(store, options, place.clock):
@@ -180,6 +180,31 @@ def test_what_was_not_delivered_is_delivered_after_a_restart(place: Place) -> No
     assert first[0]["webhook-id"] == second[0]["webhook-id"]
     assert int(second[0]["webhook-timestamp"]) - int(first[0]["webhook-timestamp"]) == 600
     verified(*second)
+
+
+def test_a_call_whose_maker_died_is_made_by_another(place: Place) -> None:
+    """One who waits for calls hears that there is one, when it is taken back."""
+    dying = place.open()
+    with place.opened() as store, receiving() as receiver:
+        accepted(dying, callback=receiver.url)
+        finish_all(dying)
+        assert dying.claim_callback() is not None
+        idle = threading.Event()
+        next_callback = store.next_callback
+
+        def told() -> float | None:
+            idle.set()
+            return next_callback()
+
+        store.next_callback = told  # type: ignore[method-assign]
+        with delivering(store, LOCAL, place.clock):
+            assert idle.wait(60)
+            cut_off(place, dying)
+            store.recover()
+            receiver.awaited(1)
+        assert states(store) == [("delivered", 1, None)]
+    dying.close()
+    dying._database.close()
 
 
 def test_a_receiver_nobody_listens_at_holds_nothing_up(store: JobStore, place: Place) -> None:
@@ -214,10 +239,11 @@ def test_other_ends_are_told_too(store: JobStore, state: str, end: str) -> None:
         from emotape.store.jobs import Outcome
 
         store.finish([Outcome(claim, error=BadRequest("unreadable", path="x", reason="y"))])
-    (call,) = store.due_callbacks(9)
+    call = store.claim_callback()
+    assert call is not None
     assert json.loads(call.body)["type"] == f"job.{state}"
     store.delete("me", job.id)
-    assert store.due_callbacks(9) == []
+    assert store.claim_callback() is None
 
 
 def test_through_the_whole_service(recognizer: Recognizer, tmp_path: Path) -> None:

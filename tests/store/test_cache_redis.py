@@ -13,7 +13,8 @@ from tests.store.redis_server import RedisServer, free_port, needs_redis
 
 from emotape.events import CacheDown, Event
 from emotape.store.cache.entry import seal
-from emotape.store.cache.redis import _BACKLOG, _LARGEST, _PREFIX, RedisCache
+from emotape.store.cache.redis import _LARGEST, _PREFIX, RedisCache
+from emotape.store.redis_line import BACKLOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -159,7 +160,7 @@ def test_a_stalled_redis_is_left_alone_until_it_goes_on(own_server: RedisServer)
         assert [cache.get(KEY) for _ in range(50)] == [None] * 50
         (down,) = events
         assert isinstance(down, CacheDown)
-        for _ in range(2 * _BACKLOG):
+        for _ in range(2 * BACKLOG):
             cache.put(OTHER_KEY, b"entry")
         own_server.signal(signal.SIGCONT)
         assert own_server.client.ping()

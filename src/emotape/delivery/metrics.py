@@ -23,6 +23,7 @@ from emotape.events import (
     Event,
     MemoryShort,
     ModelLoaded,
+    QuotasDown,
     Settled,
     TapeRan,
 )
@@ -68,6 +69,7 @@ class Meter:
             CacheHit: self._cache_hit,
             CacheMiss: self._cache_miss,
             CacheDown: lambda _: self._cache_failures.inc(),
+            QuotasDown: lambda _: self._quota_failures.inc(),
             MemoryShort: lambda event: self._memory_short.labels(event.device).inc(),
             Adapted: lambda event: self._adaptations.labels(event.what, event.reason).inc(),
             ModelLoaded: self._model_loaded,
@@ -126,6 +128,9 @@ class Meter:
         self._cache_misses = Counter("emotape_cache_misses", meaning("emotape_cache_misses"), registry=self.registry)
         self._cache_failures = Counter(
             "emotape_cache_failures", meaning("emotape_cache_failures"), registry=self.registry
+        )
+        self._quota_failures = Counter(
+            "emotape_quota_failures", meaning("emotape_quota_failures"), registry=self.registry
         )
 
     def _define_engine(self) -> None:

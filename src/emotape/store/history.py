@@ -12,18 +12,18 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from emotape.errors import EmotapeError
+from emotape.errors import EmotapeError, NotReady
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from sqlite3 import Connection
 
     from emotape.engine.result import Prediction
-    from emotape.store.database import Database
+    from emotape.store.database import Connection, Database
 
 log = logging.getLogger("emotape")
 
 _WAITING: Final = 10_000  # lines in memory; beyond that, while the disk stalls, the oldest are lost
+_AGAIN_SECONDS: Final = 1.0
 _TRIM_EVERY: Final = 1_000  # lines
 
 
@@ -63,6 +63,7 @@ class History:
         self._waiting: deque[Line] = deque(maxlen=_WAITING)
         self._changed = threading.Condition()
         self._writing = False
+        self._is_stalled = False
         self._thread: threading.Thread | None = None
         self._closed = False
         self._until_trim = 0
@@ -91,11 +92,11 @@ class History:
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT id, time, caller, file, seconds, emotion, confidence, granularity, model, number FROM history"
-                " WHERE caller = ? AND number < ? AND time >= ? AND (? IS NULL OR emotion = ?)"
+                " WHERE caller = ? AND number < ? AND time >= ? AND (CAST(? AS TEXT) IS NULL OR emotion = ?)"
                 " ORDER BY number DESC LIMIT ?",
                 (caller, 2**62 if before is None else before, self._oldest(), emotion, emotion, limit),
             )
-            return [Line(*row) for row in rows]
+            return [Line(**dict(row)) for row in rows]
 
     def clear(self, caller: str) -> int:
         """Forget a caller's lines; return how many there were."""
@@ -104,9 +105,9 @@ class History:
             return connection.execute("DELETE FROM history WHERE caller = ?", (caller,)).rowcount
 
     def flush(self) -> None:
-        """Wait until everything that was noted is written, or given up."""
+        """Wait until everything that was noted is written, or given up, or waits for a database that is away."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting and not self._writing)
+            self._changed.wait_for(lambda: (not self._waiting or self._is_stalled) and not self._writing)
 
     def close(self) -> None:
         """Write what is left and end the thread."""
@@ -123,14 +124,25 @@ class History:
 
     def _run(self) -> None:
         while lines := self._taken():
+            is_stalled = False
             try:
                 self._write(lines)
-            except EmotapeError:
-                log.exception("%d lines of the history are lost", len(lines))
+            except EmotapeError as error:
+                is_stalled = isinstance(error, NotReady) and not self._closed
+                if not is_stalled:
+                    log.exception("%d lines of the history are lost", len(lines))
             finally:
-                with self._changed:
-                    self._writing = False
-                    self._changed.notify_all()
+                self._settle(lines if is_stalled else [])
+
+    def _settle(self, left: list[Line]) -> None:
+        """Note that a turn of writing is over; take lines back that a database did not take, and wait for it."""
+        with self._changed:
+            room = _WAITING - len(self._waiting)
+            self._waiting.extendleft(reversed(left[max(0, len(left) - room) :]))
+            self._writing, self._is_stalled = False, bool(left)
+            self._changed.notify_all()
+            if left:
+                self._changed.wait_for(lambda: self._closed, _AGAIN_SECONDS)
 
     def _taken(self) -> list[Line]:
         """Wait for lines and take them all; nothing once it is closed."""

@@ -1,47 +1,48 @@
-"""What of the service outlives the process: jobs, the calls they owe, and the history, all in one folder."""
+"""What of the service outlives the process: jobs, the calls they owe, and the history, in a folder or a database."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from emotape.delivery.api.jobs_runner import JobsRunner, places
 from emotape.delivery.api.quota import LOCAL
 from emotape.delivery.api.webhook import Courier, WebhookOptions, check_options
-from emotape.store.database import Database
 from emotape.store.history import History, HistoryOptions
-from emotape.store.jobs import JobStore, StoreOptions
+from emotape.store.jobs import JobStore, StoreOptions, in_folder, in_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from emotape.delivery.api.keys import KeyRing
-    from emotape.delivery.api.quota import Quotas
+    from emotape.delivery.api.quota import Limits
+    from emotape.delivery.recognition import Recognition
     from emotape.engine.progress import Progress
     from emotape.engine.result import Prediction
-    from emotape.recognizer import Recognizer
     from emotape.settings import Settings
     from emotape.store.jobs import Claim
-
-FILE: Final = "emotape.sqlite3"
 
 
 @dataclass(frozen=True)
 class DurableOptions:
-    """Where everything lies, and how much of it is kept. `history` is None where none is wanted."""
+    """Where everything lies, and how much of it is kept. `history` is None where none is wanted.
+
+    With a `database_url` it lies in a PostgreSQL that several servers share, else in the folder.
+    """
 
     folder: Path
     files: int = 1000
     store: StoreOptions = field(default_factory=StoreOptions)
     webhook: WebhookOptions = field(default_factory=WebhookOptions)
     history: HistoryOptions | None = field(default_factory=HistoryOptions)
+    database_url: str | None = field(default=None, repr=False)  # it may hold a password
 
 
 def durable_options(settings: Settings) -> DurableOptions:
     """Return the options that the settings ask for."""
-    secret = settings.webhook_secret
+    secret, database = settings.webhook_secret, settings.database_url
     return DurableOptions(
         folder=settings.jobs_folder or default_folder(),
         files=settings.jobs_max_files,
@@ -52,6 +53,7 @@ def durable_options(settings: Settings) -> DurableOptions:
         ),
         webhook=WebhookOptions(settings.webhook_hosts, None if secret is None else secret.get_secret_value()),
         history=HistoryOptions(keep_seconds=24 * 3600 * settings.history_days) if settings.history else None,
+        database_url=None if database is None else database.get_secret_value(),
     )
 
 
@@ -66,13 +68,14 @@ class Jobs:
     """The jobs of a service, and who works on them: `runner` from `start` on.
 
     Opening takes no work on; call `start` when the recognizer is ready, and `stop` and `close` in any case. Raises
-    EngineFault "jobs_store_unusable", "jobs_store_newer" or "jobs_disk_full", and BadRequest "webhook_secret".
+    EngineFault "jobs_store_unusable", "jobs_store_newer" or "jobs_disk_full", and BadRequest "webhook_secret",
+    "bad_database_url" or "postgres_not_installed". A database that is away is waited for, not an error here.
     """
 
     def __init__(
         self,
         options: DurableOptions,
-        recognizer: Recognizer,
+        recognizer: Recognition,
         charge: Callable[[str, float], None] = lambda _, __: None,
     ) -> None:
         check_options(options.webhook)
@@ -80,8 +83,9 @@ class Jobs:
         self.runner: JobsRunner | None = None
         self._recognizer = recognizer
         self._charge = charge
-        self._database = Database(options.folder / FILE)
-        self.store = JobStore(self._database, options.store)
+        backing = in_folder(options.folder) if options.database_url is None else in_postgres(options.database_url)
+        self._database = backing.database
+        self.store = JobStore(backing, options.store)
         self.history = None if options.history is None else History(self._database, options.history)
         self._courier = Courier(self.store, options.webhook)
         self._lock = threading.Lock()
@@ -128,7 +132,7 @@ class Jobs:
                 self.history.record(claim.job, claim.caller, claim.name, prediction)
 
 
-def charging(keys: KeyRing | None, quotas: Quotas) -> Callable[[str, float], None]:
+def charging(keys: KeyRing | None, quotas: Limits) -> Callable[[str, float], None]:
     """Return what counts the audio of jobs against the limits of whoever sent them."""
 
     def charge(name: str, seconds: float) -> None:

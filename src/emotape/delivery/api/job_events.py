@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from emotape.delivery.api.job_shapes import progress_document
-from emotape.errors import NotFound
+from emotape.errors import NotFound, NotReady
 from emotape.store.jobs import EVENTS, FINAL
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def _story(
         silent = 0
         while not is_leaving():
             changed.clear()
-            events, is_over = await asyncio.to_thread(_look, jobs, caller, name, after)
+            events, is_over = await asyncio.to_thread(_looked, jobs, caller, name, after)
             for event in events:
                 after = event.number
                 yield _sent(event)
@@ -70,6 +70,14 @@ async def _story(
         stop()
 
 
+def _looked(jobs: Jobs, caller: str, name: str, after: int) -> tuple[list[Event], bool]:
+    """Look; nothing new is known while a database is away, and its reader need not come again for that."""
+    try:
+        return _look(jobs, caller, name, after)
+    except NotReady:
+        return [], False
+
+
 def _look(jobs: Jobs, caller: str, name: str, after: int) -> tuple[list[Event], bool]:
     """Return the next events, and whether there will be no more."""
     events = jobs.store.events(name, after)
@@ -85,7 +93,7 @@ def _waking(changed: asyncio.Event, name: str) -> Any:
     loop = asyncio.get_running_loop()
 
     def wake(job: str) -> None:
-        if job == name:
+        if job in (name, ""):
             with suppress(RuntimeError):  # the loop has ended in the meantime
                 loop.call_soon_threadsafe(changed.set)
 

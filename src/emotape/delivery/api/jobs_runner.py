@@ -107,8 +107,14 @@ class JobsRunner:
         running = list(self._running.values())
         return {claim.place: pending.progress() for claim, pending in running if claim.job == job}
 
-    def _look(self, _: str) -> None:
-        if threading.get_ident() != self._thread.ident:
+    def _look(self, job: str) -> None:
+        """Wake the thread for a change that may concern it: others' changes are many."""
+        concerned = (
+            len(self._running) < self._in_flight
+            or not job
+            or any(claim.job == job for claim, _ in list(self._running.values()))
+        )
+        if concerned and threading.get_ident() != self._thread.ident:
             self._inbox.put(None)
 
     def _run(self) -> None:

@@ -31,7 +31,6 @@ WAITS: Final = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14_400.0, 28_80
 """Seconds from each failed attempt to the next; after the last one, a message is given up."""
 _SHORTEST_SECRET: Final = 24  # bytes, as Standard Webhooks asks
 _TIMEOUT: Final = 10.0
-_AT_ONCE: Final = 32
 _IDLE_SECONDS: Final = 300.0
 _AFTER_FAULT_SECONDS: Final = 5.0
 
@@ -82,6 +81,8 @@ class Courier:
         self._clock = clock
         self._woken = threading.Event()
         self._leaving = False
+        self._fault: str | None = None
+        self._notes: list[tuple[Callback, str | None, float | None]] = []
         self._thread = threading.Thread(target=self._run, name="emotape-webhooks", daemon=True)
         self._stop_listening = store.listen(lambda _: self._woken.set())
 
@@ -103,17 +104,20 @@ class Courier:
             self._woken.clear()
             try:
                 patience = self._deliver_due()
-            except EmotapeError:
-                log.exception("webhooks cannot be delivered for the moment")
+                self._fault = None
+            except EmotapeError as error:
+                if self._fault != error.code:
+                    log.exception("webhooks cannot be delivered for the moment")
+                self._fault = error.code
                 patience = _AFTER_FAULT_SECONDS
             self._woken.wait(patience)
 
     def _deliver_due(self) -> float:
         """Deliver what is due; return in how many seconds to look again."""
-        for call in self._store.due_callbacks(_AT_ONCE):
-            if self._leaving:
-                break
+        self._write_notes()
+        while not self._leaving and (call := self._store.claim_callback()) is not None:
             self._deliver(call)
+            self._write_notes()
         wait = self._store.next_callback()
         return _IDLE_SECONDS if wait is None else min(_IDLE_SECONDS, wait)
 
@@ -124,11 +128,18 @@ class Courier:
             problem = error.code
         except Exception as error:  # noqa: BLE001 - one message never holds up the others
             problem = type(error).__name__
-        if problem is None:
-            self._store.callback_delivered(call)
-            return
         last = problem == "410" or call.attempts >= len(self._options.waits)
-        self._store.callback_failed(call, problem, None if last else self._options.waits[call.attempts])
+        self._notes.append((call, problem, None if last else self._options.waits[call.attempts]))
+
+    def _write_notes(self) -> None:
+        """Note how messages went; what cannot be noted now is noted before the next one."""
+        while self._notes:
+            call, problem, wait = self._notes[0]
+            if problem is None:
+                self._store.callback_delivered(call)
+            else:
+                self._store.callback_failed(call, problem, wait)
+            self._notes.pop(0)
 
     def _post(self, call: Callback) -> str | None:
         """Send a message; return None if it was taken, else what came instead."""

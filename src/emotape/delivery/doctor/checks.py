@@ -152,6 +152,17 @@ def redis(place: str | None, problem: str | None) -> Finding:
     return Finding("redis", "red", "redis_silent", {"place": place, "reason": problem}, cure)
 
 
+def database(place: str | None, problem: str | None) -> Finding:
+    """Judge the PostgreSQL that the settings name; `place` is its host, port and name, None where none is named."""
+    if place is None:
+        return Finding("database", "green", "database_none")
+    if problem is None:
+        return Finding("database", "green", "database_answers", {"place": place})
+    host, _, number = place.partition("/")[0].rpartition(":")
+    cure = f"pg_isready -h {host} -p {number}" if host else "emotape settings"
+    return Finding("database", "red", "database_silent", {"place": place, "reason": problem}, cure)
+
+
 def limits(quota: float | None, cores: int, memory: Memory) -> tuple[Finding, ...]:
     """Judge a container's limits."""
     if quota is None and memory.limit is None:

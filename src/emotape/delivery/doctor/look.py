@@ -20,6 +20,8 @@ from emotape.errors import EmotapeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pydantic import SecretStr
+
     from emotape.delivery.planning.outlook import Outlook
     from emotape.settings import Settings
 
@@ -57,6 +59,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from (checks.disk(str(folder), shutil.disk_usage(folder).free) for folder in _folders(settings))
     yield checks.cache_folder(*_cache_folder())
     yield checks.redis(*_redis(settings.redis_url))
+    yield checks.database(*_database(settings.database_url))
     yield from _of_machine(Examined(settings, outlook))
     yield checks.workers(outlook.planned.plan.decode_processes if outlook else 0, started=_workers_start())
 
@@ -200,6 +203,25 @@ def _redis(url: str | None) -> tuple[str | None, str | None]:
     except (RedisError, OSError, ValueError) as error:
         return place, type(error).__name__
     return place, None
+
+
+def _database(url: SecretStr | None) -> tuple[str | None, str | None]:
+    """Return host, port and name of the PostgreSQL that is named, never its password, and what is wrong."""
+    if url is None:
+        return None, None
+    try:
+        from emotape.store.postgres import PostgresDatabase
+
+        database = PostgresDatabase(url.get_secret_value())
+    except EmotapeError as error:
+        return "PostgreSQL", error.text().cause
+    try:
+        database.probe()
+    except EmotapeError as error:
+        return database.place, str(error.facts.get("reason", error.text().cause))
+    finally:
+        database.close()
+    return database.place, None
 
 
 def memory_facts(needed: int, root: Path = _ROOT) -> Memory | None:

@@ -6,29 +6,20 @@ Redis longer than `_PATIENCE`, whatever it does. What it returns is checked befo
 
 from __future__ import annotations
 
-import threading
 import time
-from concurrent.futures import Future
-from contextlib import suppress
-from queue import Full, Queue
 from typing import TYPE_CHECKING, Final
 
-from emotape.errors import BadRequest
 from emotape.events import CacheDown, Observer, silent, tell
 from emotape.store.cache.breaker import Breaker
 from emotape.store.cache.entry import seal, unseal
+from emotape.store.redis_line import RedisLine, redis_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from redis import Redis
-
 _PREFIX: Final = "emotape:result:"
-_SOCKET_SECONDS: Final = 0.05  # for a connection, and for each piece of an answer
 _PATIENCE: Final = 0.1  # seconds for a whole answer
 _LARGEST: Final = 2_000_000  # bytes of an entry, 16 ms on a gigabit line; more would hold up what waits behind it
-_BACKLOG: Final = 64  # entries that wait to be written; more are not kept
-_FAREWELL_SECONDS: Final = 1.0
 
 
 class RedisCache:
@@ -44,8 +35,8 @@ class RedisCache:
         self._milliseconds = max(1, int(3_600_000 * hours))
         self._observer = observer
         self._breaker = Breaker(clock)
-        self._reading = _Line(_client(url), "emotape-redis-read")
-        self._writing = _Line(_client(url), "emotape-redis-write")
+        self._reading = RedisLine(redis_client(url), "emotape-redis-read")
+        self._writing = RedisLine(redis_client(url), "emotape-redis-write")
 
     def get(self, key: str) -> bytes | None:
         """Return the entry under `key`; None as well when Redis does not answer soon, or with something else."""
@@ -88,79 +79,3 @@ class RedisCache:
         pause = self._breaker.failed()
         if pause is not None:
             tell(self._observer, CacheDown(f"{type(error).__name__}: {error}", pause))
-
-
-class _Line:
-    """One connection and one thread that speaks on it; both begin with the first question."""
-
-    def __init__(self, client: Redis, name: str) -> None:
-        self._client = client
-        self._name = name
-        self._questions: Queue[Callable[[], None] | None] = Queue(_BACKLOG)
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._closed = False
-
-    def ask(self, question: Callable[[Redis], object]) -> Future[object]:
-        """Return what `question(client)` will give; None at once when too much is waiting, or after `close`."""
-        answer: Future[object] = Future()
-        try:
-            self._start()
-            self._questions.put_nowait(lambda: answer.set_result(question(self._client)))
-        except (Full, _Closed):
-            answer.set_result(None)
-        return answer
-
-    def cut(self) -> None:
-        """Close the connection under the thread's feet, so that it stops waiting; the next question makes a new one."""
-        with suppress(Exception):  # whatever state the connection is in, it is given up
-            self._client.connection_pool.disconnect(inuse_connections=True)
-
-    def close(self) -> None:
-        """Ask what waits to be asked, as far as a second allows."""
-        with self._lock:
-            self._closed = True
-            thread = self._thread
-        if thread is not None:
-            with suppress(Full):
-                self._questions.put(None, timeout=_FAREWELL_SECONDS)
-            thread.join(_FAREWELL_SECONDS)
-        self.cut()
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._closed:
-                raise _Closed
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._speak, name=self._name, daemon=True)
-                self._thread.start()
-
-    def _speak(self) -> None:
-        while (question := self._questions.get()) is not None:
-            question()
-
-
-class _Closed(Exception):
-    """There are no more questions."""
-
-
-def _client(url: str) -> Redis:
-    """Return a client that tries once and soon gives up. It connects when it is first used."""
-    try:
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-    except ImportError as error:
-        raise BadRequest("redis_not_installed") from error
-    try:
-        return Redis.from_url(
-            url,
-            socket_timeout=_SOCKET_SECONDS,
-            socket_connect_timeout=_SOCKET_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,  # neither greeting nor announcements: one question, one answer
-            driver_info=None,
-            client_name="emotape",
-        )
-    except (ValueError, TypeError) as error:
-        raise BadRequest("bad_redis_url", reason=str(error)) from error

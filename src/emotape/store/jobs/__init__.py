@@ -1,5 +1,6 @@
 """Jobs that outlive the process: every accepted recording is answered once, whatever happens in between."""
 
+from emotape.store.jobs.backing import Backing, in_folder, in_postgres
 from emotape.store.jobs.store import EVENTS, JobStore
 from emotape.store.jobs.values import (
     FINAL,
@@ -18,6 +19,7 @@ from emotape.store.jobs.values import (
 __all__ = [
     "EVENTS",
     "FINAL",
+    "Backing",
     "Callback",
     "Claim",
     "Event",
@@ -29,4 +31,6 @@ __all__ = [
     "StoreOptions",
     "Submission",
     "Upload",
+    "in_folder",
+    "in_postgres",
 ]

@@ -6,19 +6,30 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from emotape.errors import NotFound
 from emotape.store.jobs.values import FINAL, STATES, Event, FileResult, Job, error_of_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from sqlite3 import Connection, Row
+    from collections.abc import Iterable, Mapping
 
+    from emotape.store.database import Connection, Row
     from emotape.store.jobs.values import State
+
+
+def row_of(connection: Connection, caller: str, name: str) -> Row:
+    """Return the row of a caller's job. Raises NotFound "job_unknown"."""
+    row: Row | None = connection.execute("SELECT * FROM jobs WHERE id = ? AND caller = ?", (name, caller)).fetchone()
+    if row is None:
+        raise NotFound("job_unknown", job=name)
+    return row
 
 
 def job_of(connection: Connection, row: Row) -> Job:
     """Return the job of a row, its files counted."""
-    counted = connection.execute("SELECT state, COUNT(*) FROM files WHERE job = ? GROUP BY state", (row["number"],))
-    counts: dict[State, int] = dict.fromkeys(STATES, 0) | dict(map(tuple, counted))
+    counted = connection.execute(
+        "SELECT state, COUNT(*) AS files FROM files WHERE job = ? GROUP BY state", (row["number"],)
+    )
+    counts: dict[State, int] = dict.fromkeys(STATES, 0) | {each["state"]: each["files"] for each in counted}
     return Job(
         row["id"],
         row["caller"],
@@ -41,6 +52,20 @@ def result_of(row: Row) -> FileResult:
 def event_of(row: Row) -> Event:
     """Return the event of a row."""
     return Event(row["number"], row["kind"], json.loads(row["facts"]), row["time"])
+
+
+def hold(connection: Connection, names: Iterable[str]) -> None:
+    """Keep others from changing jobs, their files included, until the transaction ends.
+
+    Whoever changes files holds their job; several are taken in one order, so that nobody waits in a ring.
+    """
+    wanted = tuple(dict.fromkeys(names))
+    marks = ", ".join("?" * len(wanted))
+    if wanted:
+        connection.execute(
+            f"SELECT number FROM jobs WHERE id IN ({marks}) ORDER BY number{connection.lock}",  # noqa: S608
+            wanted,
+        ).fetchall()
 
 
 def tell_event(connection: Connection, job: int, kind: str, facts: Mapping[str, Any], now: float) -> None:
