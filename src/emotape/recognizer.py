@@ -277,7 +277,7 @@ class Recognizer:
             predict(
                 replace(channel, stages={**channel.stages, **run}),
                 [next(scores) for _ in channel.spans],
-                resident.labels,
+                resident.classes,
                 wanted,
                 resident.provenance(channel.waveform, experimental=self.model.experimental),
                 self.options.segment,

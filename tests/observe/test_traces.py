@@ -58,7 +58,7 @@ def test_an_error_is_marked_with_its_code(desk: Observed) -> None:
 
 def test_without_a_caller_a_request_begins_a_trace_of_its_own(desk: Observed, speech: bytes) -> None:
     desk.spans.clear()
-    desk.service.recognizer.recognize(speech)
+    desk.service.recognizer.submit(speech).result()
     assert drawn(desk)["recognize"].parent is None
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from emotape.delivery.metrics import Meter
     from emotape.delivery.readings import Gpu
-    from emotape.recognizer import Recognizer
+    from emotape.delivery.recognition import Recognition
 
 FRESH_SECONDS: Final = 0.5
 _STAGE_SECONDS: Final = 60
@@ -27,7 +27,7 @@ _WORK: Final = ("decode", "window", "run", "finish")
 class Monitor:
     """Looks at machine, engine and counts; any thread may ask, and gets what is half a second old at most."""
 
-    def __init__(self, recognizer: Recognizer, meter: Meter, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, recognizer: Recognition, meter: Meter, clock: Callable[[], float] = time.monotonic) -> None:
         self._recognizer = recognizer
         self._meter = meter
         self._clock = clock

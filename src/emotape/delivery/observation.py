@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from emotape.delivery.api.service import Service
-    from emotape.recognizer import Recognizer
+    from emotape.delivery.recognition import Recognition
     from emotape.settings import Settings
     from emotape.wording import Language
 
@@ -42,7 +42,7 @@ class Observation:
         if self._traces is not None:
             app.add_middleware(Traced, self._traces)
 
-    def monitor(self, recognizer: Recognizer) -> Monitor:
+    def monitor(self, recognizer: Recognition) -> Monitor:
         """Return what looks at the machine and the recognizer."""
         return Monitor(recognizer, self.meter)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emotape.delivery.api.service import Service
     from emotape.delivery.readings import MachineReader, Reading
     from emotape.delivery.recent import Recent
-    from emotape.recognizer import Recognizer
+    from emotape.delivery.recognition import Recognition
     from emotape.wording import Language
 
 RATE_SECONDS: Final = 10
@@ -31,7 +31,7 @@ class Queue:
     bound: float | None
 
 
-def queue_of(recognizer: Recognizer) -> Queue:
+def queue_of(recognizer: Recognition) -> Queue:
     """Look at a recognizer's queue; loads nothing."""
     return Queue(recognizer.waiting_seconds, recognizer.queue_seconds)
 

@@ -9,7 +9,24 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from emotape.delivery.cli import bench, doctor, evaluate, keys, models, plan, profile, recognize, serve, settings, top
+from emotape.delivery.cli import (
+    adapt,
+    batch,
+    bench,
+    bench_export,
+    cluster,
+    doctor,
+    evaluate,
+    export,
+    keys,
+    models,
+    plan,
+    profile,
+    recognize,
+    serve,
+    settings,
+    top,
+)
 from emotape.delivery.cli.errors import exit_code_of, reader_left, report, unforeseen
 from emotape.delivery.cli.language import language_of
 from emotape.delivery.threads import settle
@@ -74,6 +91,9 @@ def _root(
 
 app.command("recognize")(recognize.recognize)
 app.command("evaluate")(evaluate.evaluate)
+app.command("adapt")(adapt.adapt)
+app.command("batch")(batch.batch)
+app.add_typer(cluster.app, name="cluster")
 app.command("settings")(settings.show)
 app.command("plan")(plan.plan)
 app.command("doctor")(doctor.doctor)
@@ -81,6 +101,8 @@ app.add_typer(models.app, name="models")
 app.command("serve")(serve.serve)
 app.add_typer(keys.app, name="keys")
 app.add_typer(bench.app, name="bench")
+bench.app.command("export")(bench_export.export)
+app.add_typer(export.app, name="export")
 app.command("profile")(profile.profile)
 app.command("top")(top.top)
 

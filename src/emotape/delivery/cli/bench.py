@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from emotape.delivery.cli.bench_lists import arithmetics, names, numbers, one_arithmetic, whole
 from emotape.delivery.cli.language import settle_language
 from emotape.delivery.cli.options import LanguageOption, ModelOption, ModelsFolderOption  # noqa: TC001 - so do these
 from emotape.errors import BadRequest
@@ -58,7 +59,7 @@ def peers(
     output: OutputOption = None,
 ) -> None:
     """Compare with the reference package (FunASR): speed, equality of embeddings and labels."""
-    choice = _choice(context, model, models_folder, random, language)
+    choice = choose(context, model, models_folder, random, language)
     lengths, cores, dtypes = (
         numbers("--seconds", seconds),
         whole("--threads", threads),
@@ -68,12 +69,12 @@ def peers(
         from emotape.delivery.bench import tutorial
 
         asked = tutorial.TutorialOptions(choice, lengths[:2][-1], cores[-1], dtypes, runs=runs)
-        _report(lambda: tutorial.measure(asked, _tell), output)
+        tell_all(lambda: tutorial.measure(asked, tell), output)
         return
     from emotape.delivery.bench import peers as benchmark
 
     wanted = benchmark.PeersOptions(choice, lengths, cores, dtypes, runs)
-    _report(lambda: benchmark.measure(wanted, _tell), output)
+    tell_all(lambda: benchmark.measure(wanted, tell), output)
 
 
 @app.command()
@@ -91,7 +92,7 @@ def decode(
 
     settle_language(context, read_settings(language=language))
     asked = benchmark.DecodeOptions(names("--formats", formats), seconds, names("--against", against), runs)
-    _report(lambda: benchmark.measure(asked, _tell), output)
+    tell_all(lambda: benchmark.measure(asked, tell), output)
 
 
 @app.command()
@@ -110,9 +111,9 @@ def load(
     """Measure import, load, first answer and memory in fresh processes, against FunASR."""
     from emotape.delivery.bench import load as benchmark
 
-    choice = _choice(context, model, models_folder, random, language)
+    choice = choose(context, model, models_folder, random, language)
     asked = benchmark.LoadOptions(choice, seconds, arithmetics(dtype), threads, runs)
-    _report(lambda: benchmark.measure(asked, _tell), output)
+    tell_all(lambda: benchmark.measure(asked, tell), output)
 
 
 @app.command()
@@ -134,11 +135,11 @@ def throughput(
     """Measure requests and seconds of audio per second with clips of mixed lengths."""
     from emotape.delivery.bench import throughput as benchmark
 
-    choice = _choice(context, model, models_folder, random, language)
+    choice = choose(context, model, models_folder, random, language)
     asked = benchmark.ThroughputOptions(
-        choice, whole("--clients", clients), requests, runs, threads, _one_arithmetic(dtype), longest, soak
+        choice, whole("--clients", clients), requests, runs, threads, one_arithmetic(dtype), longest, soak
     )
-    _report(lambda: benchmark.measure(asked, _tell), output)
+    tell_all(lambda: benchmark.measure(asked, tell), output)
 
 
 @app.command()
@@ -163,7 +164,7 @@ def serve(
     from emotape.delivery.bench import serve as benchmark
     from emotape.delivery.bench.machine import cores
 
-    choice = _choice(context, model, models_folder, random, language)
+    choice = choose(context, model, models_folder, random, language)
     peers_named = () if against == "none" else names("--against", against)
     for name in peers_named:
         if name not in benchmark.PEERS:
@@ -171,7 +172,7 @@ def serve(
     asked = benchmark.ServeOptions(
         choice, peers_named, whole("--clients", clients), requests, runs, threads or cores(), longest, soak
     )
-    _report(lambda: benchmark.measure(asked, _tell), output)
+    tell_all(lambda: benchmark.measure(asked, tell), output)
 
 
 @app.command()
@@ -189,9 +190,9 @@ def parity(
     """Count on how many labelled recordings a faster arithmetic says what fp32 says."""
     from emotape.delivery.bench import parity as benchmark
 
-    choice = _choice(context, model, models_folder, random, language)
+    choice = choose(context, model, models_folder, random, language)
     asked = benchmark.ParityOptions(manifest, choice, arithmetics(dtype), threads)
-    _report(lambda: benchmark.measure(asked, _tell), output)
+    tell_all(lambda: benchmark.measure(asked, tell), output)
 
 
 @app.command()
@@ -215,59 +216,85 @@ def gpu(
     from emotape.delivery.bench import gpu as benchmark
     from emotape.delivery.bench.gpu_runners import GpuOptions
 
-    choice = _choice(context, model, models_folder, random, language)
+    choice = choose(context, model, models_folder, random, language)
     asked = GpuOptions(
         choice, device, numbers("--seconds", seconds), audio, arithmetics(dtype), tape_tokens, block, piece, runs
     )
-    _report(lambda: benchmark.measure(asked, _tell), output)
+    tell_all(lambda: benchmark.measure(asked, tell), output)
 
 
-def names(option: str, value: str) -> tuple[str, ...]:
-    """Return the parts of a list. Raises BadRequest `bench_list` for an empty one."""
-    found = tuple(part.strip() for part in value.split(",") if part.strip())
-    if not found:
-        raise BadRequest("bench_list", option=option, value=repr(value), example=f"{option} a,b")
-    return tuple(dict.fromkeys(found))
+@app.command()
+def advice(
+    context: typer.Context,
+    claim: Annotated[
+        str | None, typer.Option(help="Claims, separated by commas. Unset: all that can be shown.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of the clips.")] = 3.0,
+    threads: ThreadsOption = None,
+    device: Annotated[str | None, typer.Option(help="Device of the claim `card`. Unset: the first card.")] = None,
+    redis: Annotated[str | None, typer.Option(help="A Redis for the claim `cache`, as in redis://host.")] = None,
+    runs: RunsOption = 5,
+    random: RandomOption = None,
+    model: ModelOption = None,
+    models_folder: ModelsFolderOption = None,
+    language: LanguageOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Measure what tuning guides advise: which of it helps here, does nothing, or harms."""
+    from emotape.delivery.bench import advice as benchmark
+
+    choice = choose(context, model, models_folder, random, language)
+    claims = names("--claim", claim) if claim is not None else ()
+    asked = benchmark.AdviceOptions(choice, claims, seconds, threads, runs, device, redis)
+    tell_all(lambda: benchmark.measure(asked, tell), output)
 
 
-def arithmetics(value: str) -> tuple[str, ...]:
-    """Return the arithmetics of a list. Raises BadRequest `bench_list` and `bench_unknown`."""
-    from emotape.engine.resident import Precision
+@app.command()
+def fleet(
+    context: typer.Context,
+    loads: Annotated[str, typer.Option(help="Arrivals as shares of what the engine takes.")] = "0.5,0.8,1.5",
+    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of arrivals for each.")] = 8.0,
+    longest: Annotated[float, typer.Option(min=1.0, help="Longest clip; they begin at one second.")] = 8.0,
+    threads: ThreadsOption = None,
+    runs: RunsOption = 2,
+    random: RandomOption = None,
+    model: ModelOption = None,
+    models_folder: ModelsFolderOption = None,
+    language: LanguageOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Check the fleet's simulation: the engine under random arrivals beside what was predicted of them."""
+    from emotape.delivery.bench import fleet as benchmark
 
-    known, found = get_args(Precision), names("--dtype", value)
-    for name in found:
-        if name not in known:
-            raise BadRequest("bench_unknown", name=name, known=", ".join(known))
-    return found
-
-
-def _one_arithmetic(value: str) -> str:
-    found = arithmetics(value)
-    if len(found) > 1:
-        raise BadRequest("bench_list", option="--dtype", value=repr(value), example="--dtype bfloat16")
-    return found[0]
-
-
-def numbers(option: str, value: str) -> tuple[float, ...]:
-    """Return the positive numbers of a list. Raises BadRequest `bench_list`."""
-    try:
-        found = tuple(float(part) for part in names(option, value))
-    except ValueError as error:
-        raise BadRequest("bench_list", option=option, value=repr(value), example=f"{option} 3,10") from error
-    if not all(0 < number < float("inf") for number in found):
-        raise BadRequest("bench_list", option=option, value=repr(value), example=f"{option} 3,10")
-    return found
+    choice = choose(context, model, models_folder, random, language)
+    asked = benchmark.FleetOptions(choice, numbers("--loads", loads), seconds, runs, longest, threads=threads)
+    tell_all(lambda: benchmark.measure(asked, tell), output)
 
 
-def whole(option: str, value: str) -> tuple[int, ...]:
-    """Return the positive whole numbers of a list. Raises BadRequest `bench_list`."""
-    found = numbers(option, value)
-    if not all(number.is_integer() for number in found):
-        raise BadRequest("bench_list", option=option, value=repr(value), example=f"{option} 1,2")
-    return tuple(int(number) for number in found)
+@app.command()
+def cluster(
+    context: typer.Context,
+    seconds: Annotated[str, typer.Option(help="Lengths of clips in seconds, separated by commas.")] = "3,10",
+    clips: Annotated[int, typer.Option(min=1, help="Clips in a round.")] = 64,
+    in_flight: Annotated[int, typer.Option(min=1, help="Clips under way at a time.")] = 32,
+    runs: RunsOption = 7,
+    random: RandomOption = None,
+    model: ModelOption = None,
+    models_folder: ModelsFolderOption = None,
+    language: LanguageOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Measure what the way through Ray costs, beside the engine in one process on the same cores."""
+    from emotape.delivery.bench import cluster as benchmark
+    from emotape.delivery.cli.cluster import require_packages
+
+    require_packages()
+    choice = choose(context, model, models_folder, random, language)
+    asked = benchmark.ClusterOptions(choice, numbers("--seconds", seconds), clips, in_flight, runs)
+    tell_all(lambda: benchmark.measure(asked, tell), output)
 
 
-def _choice(
+def choose(
     context: typer.Context, model: str | None, folder: Path | None, random: str | None, language: str | None
 ) -> Choice:
     """Settle the language and the model. Raises BadRequest `bench_both_models`."""
@@ -280,7 +307,7 @@ def _choice(
     return Choice(settings.model, settings.models_folder, random)
 
 
-def _report(measure: Callable[[], Findings], output: Path | None) -> None:
+def tell_all(measure: Callable[[], Findings], output: Path | None) -> None:
     """Measure, print the tables, and write what was asked for."""
     from emotape.delivery.bench.report import Report, Surroundings
 
@@ -289,8 +316,9 @@ def _report(measure: Callable[[], Findings], output: Path | None) -> None:
     typer.echo(report.text())
     if output is not None:
         for path in report.write(output):
-            _tell(f"written: {path}")
+            tell(f"written: {path}")
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
+    """Say how far it is, on standard error."""
     typer.echo(line, err=True)

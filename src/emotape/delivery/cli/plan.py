@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emotape.delivery.cli import fleet as fleets
 from emotape.delivery.cli.language import settle_language
-from emotape.delivery.cli.options import (  # noqa: TC001 - typer reads annotations when it runs
-    DeviceOption,
+from emotape.delivery.cli.options import (
     DtypeOption,
     LanguageOption,
     ModelOption,
     ModelsFolderOption,
     OffloadOption,
     ThreadsOption,
+    setting,
 )
 from emotape.errors import BadRequest
 from emotape.settings import read_settings
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from emotape.wording import Language
 
 UseName = StrEnum("UseName", ["personal", "team", "production"])
+DevicesOption = Annotated[list[str] | None, setting("device")]
 _GB = 1e9
 
 
@@ -43,7 +45,7 @@ def plan(
         UseName | None,
         typer.Option("--for", help="Also say which hardware a use needs: personal, team or production."),
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Recordings a second; needs --for.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Recordings a second; needs --for or --fleet.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Length of a recording, in seconds. [default: 10]")] = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Multiply matrices for two seconds, and expect by that.")
@@ -52,18 +54,43 @@ def plan(
     model: ModelOption = None,
     models_folder: ModelsFolderOption = None,
     language: LanguageOption = None,
-    device: DeviceOption = None,
+    device: DevicesOption = None,
     dtype: DtypeOption = None,
     threads: ThreadsOption = None,
     offload: OffloadOption = None,
+    fleet: fleets.FleetOption = False,
+    hours: fleets.HoursOption = None,
+    within: fleets.WithinOption = None,
+    peak: fleets.PeakOption = None,
+    price: fleets.PriceOption = None,
+    kilobits: fleets.KilobitsOption = None,
+    kind: fleets.FormatOption = None,
+    network: fleets.LinkOption = None,
+    store: fleets.StoreOption = None,
+    measured: fleets.MeasuredOption = None,
+    traffic: fleets.TrafficOption = None,
+    policy: fleets.PolicyOption = None,
+    seed: fleets.SeedOption = None,
+    plot: fleets.PlotOption = None,
 ) -> None:
-    """Say how this machine would run the model: every choice with its reason, and what to expect. Loads no model."""
+    """Say how this machine would run the model, why, and what to expect; or size a fleet. Loads no model."""
+    from emotape.delivery.planning.fleet_asked import Asked
     from emotape.delivery.planning.outlook import look_ahead, look_out
     from emotape.delivery.threads import heeded
 
-    flags = {"device": device, "dtype": dtype, "threads": threads, "offload": offload}
+    named = None if fleet or not device else device[-1]
+    flags = {"device": named, "dtype": dtype, "threads": threads, "offload": offload}
     settings = read_settings(model=model, models_folder=models_folder, language=language, **flags)
     spoken = settle_language(context, settings)
+    asked = Asked(
+        hours=hours, within=within, seconds=seconds, rate=rate, peak=peak, devices=fleets.devices_of(device),
+        price=price or None, kilobits=kilobits, format=kind, network=network, store=store, measured=measured or None,
+        traffic=traffic, policy=policy, seed=seed, plot=plot, measure=measure,
+    )  # fmt: skip
+    if fleet:
+        fleets.run(asked, settings, spoken, uses=use is not None, as_json=as_json)
+        return
+    fleets.check_unasked(asked)
     _check(use, rate, seconds)
     settings, remarks = heeded(context, settings)
     outlook = look_out(settings, seconds or 10.0, measure=measure)

@@ -170,6 +170,12 @@ def _run(files: list[str], request: Request, search: Search, settings: "Settings
     screen.tell_skipped(inputs.skipped)
     with opened(settings, request.language) as found:
         tally = answer_all(
-            inputs.clips, found.recognizer, request, screen, limits=found.limits, arithmetic=found.arithmetic
+            inputs.clips,
+            found.recognizer,
+            request,
+            screen,
+            limits=found.limits,
+            arithmetic=found.arithmetic,
+            decode=found.decode,
         )
     return outcome_code(tally.done, tally.failed)

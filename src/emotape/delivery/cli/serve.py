@@ -68,7 +68,8 @@ def run(settings: Settings, language: Language, remarks: tuple[Remark, ...] = ()
         _tell_of_variables(remarks, language)
         service = _service(recognizer, settings, keys, observation)
         app = create_app(service, _page_options(recognizer, settings), observation)
-        listen(app, service, listener, lambda: _load(service, url_of(listener), language))
+        with closing(service.quotas):
+            listen(app, service, listener, lambda: _load(service, url_of(listener), language))
 
 
 @contextmanager
@@ -87,10 +88,10 @@ def _recognizer(settings: Settings, observation: Observation) -> Iterator[Recogn
 
 def _service(recognizer: Recognizer, settings: Settings, keys: KeyRing | None, observation: Observation) -> Service:
     from emotape.delivery.api.durable import Jobs, charging, durable_options
-    from emotape.delivery.api.quota import Quotas
+    from emotape.delivery.api.quota import open_limits
     from emotape.delivery.api.service import Service
 
-    quotas = Quotas()
+    quotas = open_limits(settings.redis_url, observation.observer)
     jobs = Jobs(durable_options(settings), recognizer, charging(keys, quotas))
     return Service(
         recognizer,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from emotape.delivery.page.monitor import Watches
 
 LANGUAGES: Final = ("zh", "en")
+_QUEUE_SECONDS: Final = 0.02  # between looks into a page's queue; Gradio looks a thousand times a second by itself
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,4 @@ async def _mount_pages(
         )
         # Mounted pages lack this mark, and without it Gradio accepts any path on this machine as an "upload".
         page.has_launched = True
+        page._queue.sleep_when_free = _QUEUE_SECONDS  # noqa: SLF001 - there is no other way to say it
