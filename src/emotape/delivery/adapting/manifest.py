@@ -1,0 +1,110 @@
+"""What a model is adapted to: recordings, what each is labelled, who speaks, and which part it belongs to."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from emotape.delivery.adapting.labels import key_of
+from emotape.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from emotape.model.labels import Label
+
+Part = Literal["", "train", "dev", "test"]
+
+_PARTS: Final[Mapping[str, Part]] = {
+    "": "",
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled recording. `name` is the label as the manifest has it, `label` the key of the class it means."""
+
+    line: int
+    file: str
+    path: Path
+    name: str
+    label: str
+    speaker: str = ""
+    part: Part = ""
+
+    @property
+    def source(self) -> Path:
+        """What a batch answers."""
+        return self.path
+
+
+def read_samples(manifest: Path, dev: Path | None = None) -> tuple[Sample, ...]:
+    """Return the rows of a CSV with the columns file and label, and optionally speaker and split.
+
+    Paths are relative to the manifest. The rows of `dev` are the dev part, all others then train; rows of the part
+    "test" are left out. Raises BadRequest: "manifest_unreadable", "manifest_columns", "adapt_manifest_empty",
+    "adapt_part_unknown", "adapt_label_name".
+    """
+    rows = [row for row in _rows(manifest) if row.part != "test"]
+    if dev is not None:
+        held = [replace(row, part="dev") for row in _rows(dev) if row.part != "test"]
+        rows = [replace(row, part="train") for row in rows if row.part != "dev"] + held
+    if not rows:
+        raise BadRequest("adapt_manifest_empty", path=str(manifest))
+    return tuple(rows)
+
+
+def labelled(samples: Sequence[Sample], labels: Sequence[Label]) -> tuple[Sample, ...]:
+    """Return the samples of these labels, which say how a key is spelt."""
+    keys = {label.key.casefold(): label.key for label in labels}
+    return tuple(
+        replace(sample, label=keys[sample.label.casefold()]) for sample in samples if sample.label.casefold() in keys
+    )
+
+
+def merged_names(samples: Sequence[Sample]) -> dict[str, tuple[str, ...]]:
+    """Return the names of every label that the manifest calls by more than one ("joy" and "happy", say)."""
+    names = {sample.label: {other.name for other in samples if other.label == sample.label} for sample in samples}
+    return {key: tuple(sorted(found)) for key, found in names.items() if len({name.casefold() for name in found}) > 1}
+
+
+def counts(samples: Sequence[Sample]) -> dict[str, int]:
+    """Return how many samples each label has."""
+    return dict(Counter(sample.label for sample in samples))
+
+
+def _rows(path: Path) -> list[Sample]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True, restval="", strict=True)
+            columns = [name.strip().lower() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            missing = [name for name in ("file", "label") if name not in columns]
+            if missing:
+                found = ", ".join(columns) or "-"
+                raise BadRequest("manifest_columns", path=str(path), missing=", ".join(missing), found=found)
+            return [_row(reader.line_num, cells, path) for cells in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadRequest("manifest_unreadable", path=str(path), reason=reason) from error
+
+
+def _row(line: int, cells: Mapping[str, str], manifest: Path) -> Sample:
+    file, name, said = (cells.get(column, "").strip() for column in ("file", "label", "split"))
+    part = _PARTS.get(said.lower())
+    if part is None:
+        raise BadRequest("adapt_part_unknown", part=said, line=line, path=str(manifest))
+    key = key_of(name)
+    if key is None or not file:
+        raise BadRequest("adapt_label_name", name=name, place=f"{manifest}:{line}")
+    return Sample(line, file, manifest.parent / file, name, key, cells.get("speaker", "").strip(), part)
