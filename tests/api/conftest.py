@@ -72,13 +72,17 @@ class Announcing(uvicorn.Server):
 
 
 @contextmanager
-def running(service: Service, observation: Observation | None = None) -> Iterator[str]:
+def running(
+    service: Service,
+    observation: Observation | None = None,
+    protocol: type[PromptProtocol] = ImpatientProtocol,
+) -> Iterator[str]:
     """Serve on a port of its own, and give the address."""
     listener = take_address("127.0.0.1", 0)
     interface = create_app(service)
     if observation is not None:
         observation.install(interface, service)
-    config = uvicorn.Config(interface, http=ImpatientProtocol, log_level="critical", access_log=False)
+    config = uvicorn.Config(interface, http=protocol, log_level="critical", access_log=False)
     server = Announcing(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

@@ -65,6 +65,7 @@ def test_an_uploaded_wav_gets_the_answer_that_the_library_gives(visit: Visit, re
     visit.recognize()
     assert visit.page.locator(".verdict").get_attribute("data-emotion") == expected.emotion
     assert f"{expected.confidence:.1%}" in visit.page.locator(".verdict").inner_text()
+    assert visit.page.locator(".verdict .uncertain").count() == (expected.uncertain is True)
     assert visit.page.locator(".bar").count() == 9
     assert "解码" in visit.page.locator("#log").inner_text()
     result = json.loads(download(visit, "result.json"))

@@ -44,6 +44,12 @@ def test_the_scores_are_the_predictions_own_and_every_label_has_both_names(segme
     ]
 
 
+def test_an_uncertain_answer_is_shown_as_such(segmented: Prediction) -> None:
+    for threshold in (None, 0.0, 1.1):
+        given_one = replace(segmented, uncertain_below=threshold)
+        assert shown(given_one)["uncertain"] == given_one.uncertain == (None if threshold is None else threshold > 1)
+
+
 @given(st.text(), st.text())
 def test_any_file_name_and_any_label_can_be_sent_as_json(name: str, key: str) -> None:
     plain = prediction(Waveform(np.zeros(16_000, np.float32)))

@@ -42,13 +42,19 @@ class Body:
         """Return the next part. Raises TooLong ("body_too_large") and BadRequest ("body_too_slow")."""
         if self.ended:
             return await self._receive()
-        try:
-            message = await asyncio.wait_for(self._receive(), self._patience())
-        except TimeoutError as error:
-            raise BadRequest("body_too_slow", received=self._received) from error
+        message = await self._in_time()
         self._note(message)
         self._check(self._received)
         return message
+
+    async def _in_time(self) -> Message:
+        if (patience := self._patience()) <= 0:  # even if the next part is there already
+            raise BadRequest("body_too_slow", received=self._received)
+        try:
+            async with asyncio.timeout(patience):
+                return await self._receive()
+        except TimeoutError as error:
+            raise BadRequest("body_too_slow", received=self._received) from error
 
     async def discard(self) -> None:
         """Take in what is left, but only a little while."""

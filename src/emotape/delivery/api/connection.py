@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from emotape.delivery.api.errors import error_document
+from emotape.errors import BadRequest
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,7 +23,7 @@ class PromptProtocol(H11Protocol):
     """uvicorn's HTTP/1.1, which closes a connection whose request line and headers take longer than `HEAD_SECONDS`.
 
     uvicorn itself closes idle connections after a request; before the first, and when the head of a request comes in
-    drops, it would wait as long as the client likes.
+    drops, it would wait as long as the client likes. What is no HTTP is answered in the one shape of errors.
     """
 
     head_seconds = HEAD_SECONDS
@@ -33,6 +39,13 @@ class PromptProtocol(H11Protocol):
         self._watching.cancel()
         super().connection_lost(exc)
 
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong with a request that no application sees, unless another answer has begun; then close."""
+        with suppress(h11.LocalProtocolError):
+            for event in _refusal(BadRequest("malformed_body", reason=msg.rstrip("."))):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
     def _watch(self) -> None:
         self._watching = self.loop.call_later(self.head_seconds, self._look)
 
@@ -45,3 +58,16 @@ class PromptProtocol(H11Protocol):
             return
         self._finished = self.cycle
         self._watch()
+
+
+def _refusal(error: BadRequest) -> tuple[h11.Event, ...]:
+    """Return an answer in English, for a request that cannot be read names no language."""
+    name = uuid.uuid4().hex
+    body = json.dumps(error_document(error, "en", name)).encode()
+    headers = [
+        ("content-type", "application/json"),
+        ("content-length", str(len(body))),
+        ("x-request-id", name),
+        ("connection", "close"),
+    ]
+    return h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()

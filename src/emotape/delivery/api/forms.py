@@ -1,7 +1,7 @@
 """Recordings on their way in: as a form, as the body itself, or in JSON; never under a name of the caller's on disk.
 
 What is larger than a megabyte waits in a temporary file without a name, which the system removes with its last handle,
-however the process ends.
+however the process ends. What is smaller never touches the disk.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import base64
 import binascii
 import io
 import re
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeVar, cast
@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from emotape.delivery.api.errors import bad_option
 from emotape.errors import BadRequest, TooLong
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
+    from starlette.datastructures import Headers
     from starlette.requests import Request
 
     from emotape.delivery.api.service import ApiOptions
@@ -122,19 +123,38 @@ def harmless(name: str | None) -> str:
     return _CONTROL.sub("", last)[:255].strip() or UNNAMED
 
 
+class _WholeForm(MultiPartParser):
+    """Starlette's parser, which would take a form that breaks off for a shorter one, and leave its last file open."""
+
+    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes], *, max_files: int, max_fields: int) -> None:
+        super().__init__(headers, self._to_its_end(stream), max_files=max_files, max_fields=max_fields)
+        self._ended = False
+
+    def on_end(self) -> None:
+        """Note that the form came to its end."""
+        self._ended = True
+
+    async def _to_its_end(self, stream: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        async for block in stream:
+            yield block
+        if not self._ended:
+            raise MultiPartException("the form breaks off")
+
+
 @asynccontextmanager
 async def _form(request: Request, options: ApiOptions) -> AsyncIterator[Received]:
     try:
-        form = await request.form(max_files=options.files + 1, max_fields=100)
-    except HTTPException as error:
-        if str(error.detail).startswith("Too many files"):
+        async with aclosing(request.stream()) as stream:
+            form = await _WholeForm(request.headers, stream, max_files=options.files + 1, max_fields=100).parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
             raise TooLong("too_many_files", limit=options.files) from error
-        raise BadRequest("malformed_body", reason=str(error.detail).rstrip(".")) from error
+        raise BadRequest("malformed_body", reason=error.message.rstrip(".")) from error
     try:
         uploads, fields = [], {}
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
-                uploads.append(Upload(harmless(value.filename), value.file))
+                uploads.append(Upload(harmless(value.filename), _at_hand(value.file, value.size)))
             elif name in FIELDS:
                 raise BadRequest("file_expected", field=name)
             else:
@@ -156,10 +176,16 @@ async def _bare(request: Request) -> AsyncIterator[Received]:
             else:
                 file.write(block)
         file.seek(0)
+        recording = _at_hand(cast("BinaryIO", file), size)
         _, named = parse_options_header(request.headers.get("content-disposition", ""))
         name = named.get(b"filename", b"").decode("utf-8", "replace")
-        upload = Upload(harmless(request.query_params.get("name") or name), cast("BinaryIO", file))
+        upload = Upload(harmless(request.query_params.get("name") or name), recording)
         yield Received((upload,) if size else (), bare=True)
+
+
+def _at_hand(spooled: BinaryIO, size: int | None) -> BinaryIO:
+    """Return a small recording without its spool, which would go to the disk as soon as somebody asks what it is."""
+    return io.BytesIO(spooled.read()) if size is not None and size <= MEMORY else spooled
 
 
 async def _json(request: Request, options: ApiOptions, json_model: type[JsonFiles]) -> Received:

@@ -12,18 +12,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import MutableHeaders
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.websockets import WebSocket
 
 from emotape.delivery.api.body import Body
 from emotape.delivery.api.errors import error_response
 from emotape.delivery.api.quota import LOCAL, Caller
 from emotape.delivery.api.readiness import RETRY_SECONDS
-from emotape.errors import Denied, EmotapeError, EngineFault, NotReady
+from emotape.errors import Cancelled, Denied, EmotapeError, EngineFault, NotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,12 +37,13 @@ KEY_PROTOCOL: Final = "emotape.key."
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN: Final = frozenset({"/livez", "/readyz"})  # a supervisor has no key
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_HEADERS: Final = {
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "SAMEORIGIN",
-    "referrer-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
+_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_API_HEADERS: Final = (*_HEADERS, (b"cache-control", b"no-store"))
 
 
 def caller_of(connection: HTTPConnection) -> Caller:
@@ -95,7 +95,9 @@ class Guard:
         body = Body(scope, receive, self._service.options)
         answer = _Answer(scope, body, send)
         try:
-            self._admit(connection)
+            admission = self._admit(connection)
+            if admission is not None:
+                await admission
             bounded = scope["type"] == "http" and _is_api(connection)
             if bounded:
                 body.check_declared()
@@ -103,6 +105,8 @@ class Guard:
                 await self._app(scope, body.receive if bounded else receive, answer.send)
         except EmotapeError as error:
             await answer.refuse(connection, error)
+        except ClientDisconnect:  # half-way through its body, so there is nobody to answer, and nothing of ours failed
+            await answer.refuse(connection, Cancelled("cancelled"))
         except asyncio.CancelledError:
             if self._service.readiness.phase != "draining" or answer.begun:
                 raise
@@ -111,18 +115,19 @@ class Guard:
             log.exception("request %s failed", scope[REQUEST_ID])
             await answer.refuse(connection, EngineFault("request_failed", kind=type(error).__name__))
 
-    def _admit(self, connection: HTTPConnection) -> None:
-        """Raise Denied, NotReady or Overloaded unless the request may go on; note who asks."""
+    def _admit(self, connection: HTTPConnection) -> Awaitable[None] | None:
+        """Raise Denied, NotReady or Overloaded unless the request may go on, or return what will; note who asks."""
         self._check_host(connection)
         self._check_origin(connection)
-        if connection.url.path in OPEN:
-            return
+        if connection.scope["path"] in OPEN:
+            return None
         found = LOCAL if self._service.keys is None else self._service.keys.caller(key_of(connection))
         connection.scope[CALLER] = found
         if _is_api(connection):
             if not (self._service.readiness.phase == "draining" and _reads(connection)):
                 self._service.readiness.check()
-            self._service.quotas.admit(found)
+            return self._service.quotas.admit(found)
+        return None
 
     def _check_host(self, connection: HTTPConnection) -> None:
         """Refuse a page of another site whose name was made to point here (DNS rebinding)."""
@@ -185,17 +190,16 @@ class _Answer:
             await WebSocket(self._scope, self._body.receive, self.send).send_denial_response(response)
 
     def _add_headers(self, message: Message) -> None:
-        message.setdefault("headers", [])
-        headers = MutableHeaders(scope=message)
-        headers["x-request-id"] = self._scope[REQUEST_ID]
-        if message["type"] == "websocket.accept":
-            return
-        for name, value in _HEADERS.items():
-            headers.setdefault(name, value)
-        if self._scope["path"].startswith("/v1/"):
-            headers.setdefault("cache-control", "no-store")
+        """Add what an answer lacks; where it has a header of its own, that one counts."""
+        own = [(b"x-request-id", self._scope[REQUEST_ID].encode())]
         if not self._body.ended:
-            headers["connection"] = "close"
+            own.append((b"connection", b"close"))
+        given = [pair for pair in message.get("headers", ()) if pair[0].lower() not in dict(own)]
+        message["headers"] = [*given, *own]
+        if message["type"] != "websocket.accept":
+            names = {name.lower() for name, _ in given}
+            wanted = _API_HEADERS if self._scope["path"].startswith("/v1/") else _HEADERS
+            message["headers"] += [pair for pair in wanted if pair[0] not in names]
 
 
 def key_of(connection: HTTPConnection) -> str | None:

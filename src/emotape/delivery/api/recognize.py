@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import Field
 from starlette.requests import Request  # noqa: TC002 - FastAPI reads annotations when it runs
 
 from emotape.delivery.api.errors import error_document, error_response, error_responses, status_of
 from emotape.delivery.api.forms import Asked, JsonFile, JsonFiles, body_schema, joined, received
-from emotape.delivery.api.guard import caller, request_id
+from emotape.delivery.api.guard import caller, caller_of, request_id
 from emotape.delivery.api.language import language_of
 from emotape.delivery.api.quota import Caller  # noqa: TC001 - FastAPI reads annotations when it runs
 from emotape.delivery.api.shapes import (
@@ -34,7 +35,9 @@ from emotape.engine.result import Granularity  # noqa: TC001 - pydantic reads an
 from emotape.errors import BadRequest, EmotapeError, Expired
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from starlette.responses import Response
 
     from emotape.delivery.api.forms import Upload
     from emotape.delivery.api.service import Service
@@ -76,9 +79,27 @@ class RecognizeJson(JsonFiles, RecognizeOptions):
     files: list[JsonFile] = Field(min_length=1)
 
 
+_NOTHING_ASKED: Final = RecognizeOptions()
+
+
+class _Direct(APIRoute):
+    """Calls the endpoint at once where there is no query; FastAPI takes a fifth of HTTP's time to find that out."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        asked = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                return await asked(request)
+            answer: Response = await self.endpoint(request, _NOTHING_ASKED, caller_of(request))
+            return answer
+
+        return handle
+
+
 def router(service: Service) -> APIRouter:
     """Return the route that recognizes."""
-    routes = APIRouter(prefix="/v1", tags=["recognize"])
+    routes = APIRouter(prefix="/v1", tags=["recognize"], route_class=_Direct)
 
     @routes.post(
         "/recognize",
@@ -122,19 +143,24 @@ class Desk:
 
     async def answer_all(self, uploads: Sequence[Upload]) -> list[Outcome]:
         """Answer every recording, a few at a time, so that one request does not fill the queue."""
-        places = asyncio.Semaphore(self.service.options.at_once)
         deadline = None if self.options.deadline is None else time.monotonic() + self.options.deadline
 
+        if len(uploads) == 1:
+            return [await self._answer(uploads[0], deadline)]
+        places = asyncio.Semaphore(self.service.options.at_once)
+
         async def answered(upload: Upload) -> Outcome:
-            split = self.options.channels == "split"
             async with places:
-                try:
-                    predictions = await self._predictions(upload, deadline)
-                except EmotapeError as error:
-                    return Outcome(upload.name, local_now(), error=error)
-                return Outcome(upload.name, local_now(), predictions, split=split)
+                return await self._answer(upload, deadline)
 
         return list(await asyncio.gather(*map(answered, uploads)))
+
+    async def _answer(self, upload: Upload, deadline: float | None) -> Outcome:
+        try:
+            predictions = await self._predictions(upload, deadline)
+        except EmotapeError as error:
+            return Outcome(upload.name, local_now(), error=error)
+        return Outcome(upload.name, local_now(), predictions, split=self.options.channels == "split")
 
     async def _predictions(self, upload: Upload, deadline: float | None) -> tuple[Prediction, ...]:
         wanted: RequestOptions = {

@@ -10,7 +10,8 @@ from emotape.delivery.api.readiness import Readiness
 
 if TYPE_CHECKING:
     from emotape.delivery.api.keys import KeyRing
-    from emotape.recognizer import Recognizer
+    from emotape.delivery.api.quota import Limits
+    from emotape.delivery.recognition import Recognition
     from emotape.store.history import History
 
 
@@ -42,11 +43,11 @@ class ApiOptions:
 class Service:
     """Everything behind the interface. `keys` is None where nobody needs a key; other parts may be absent."""
 
-    recognizer: Recognizer
+    recognizer: Recognition
     options: ApiOptions = field(default_factory=ApiOptions)
     readiness: Readiness = field(default_factory=Readiness)
     keys: KeyRing | None = None
-    quotas: Quotas = field(default_factory=Quotas)
+    quotas: Limits = field(default_factory=Quotas)
     jobs: Any = None  # of api/durable.py, which is built from parts of this
     history: History | None = None
     meter: Any = None

@@ -184,13 +184,15 @@ class Session:
                 self._summary.skipped += 1
                 return
             await self._places.acquire()
-        await asked.send(Asked(window, self._submitted(window), self._skipped))
+        await asked.send(Asked(window, await self._submitted(window), self._skipped))
         self._skipped = 0
 
-    def _submitted(self, window: Window) -> Future[Prediction]:
+    async def _submitted(self, window: Window) -> Future[Prediction]:
         options = self._asked
         try:
-            self._service.quotas.check_audio(self._who)
+            check = self._service.quotas.check_audio(self._who)
+            if check is not None:
+                await check
             # Quality is always asked for: it has somebody look where speech is, and the summary is weighted by that.
             future: Future[Prediction] = self._service.recognizer.submit(
                 window.waveform, granularity=options.granularity, embedding=options.embedding, quality=True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from itertools import count
@@ -15,7 +14,8 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+    from http.client import HTTPResponse
 
 _PATIENCE: Final = 600.0  # seconds without a byte after which a server is given up
 _REFUSED: Final = 429
@@ -45,30 +45,26 @@ class Dialect(Protocol):
 
 def emotape(connection: HTTPConnection, recording: bytes) -> tuple[int, float]:
     """Send a recording as the body of `POST /v1/recognize`."""
-    return _status(connection, "POST", "/v1/recognize", recording, {"Content-Type": "audio/wav"})
+    return _verdict(_exchanged(connection, "POST", "/v1/recognize", recording, "audio/wav")[0])
 
 
 def handler(connection: HTTPConnection, recording: bytes) -> tuple[int, float]:
     """Send a recording as a form to `POST /recognize`."""
-    body, kind = _form("file", recording)
-    return _status(connection, "POST", "/recognize", body, {"Content-Type": kind})
+    return _verdict(_exchanged(connection, "POST", "/recognize", *_form("file", recording))[0])
 
 
 def gradio(connection: HTTPConnection, recording: bytes) -> tuple[int, float]:
     """Upload a recording, join the queue and wait for the event that ends it, as a page does."""
-    body, kind = _form("files", recording)
-    status, paths = _asked(connection, "POST", "/gradio_api/upload", body, {"Content-Type": kind})
-    if status != 200:
-        return status, 1.0
+    response, paths = _exchanged(connection, "POST", "/gradio_api/upload", *_form("files", recording))
+    if response.status != 200:
+        return response.status, 1.0
     file = {"path": json.loads(paths)[0], "meta": {"_type": "gradio.FileData"}}
     given = json.dumps({"data": [file]}).encode()
-    status, answer = _asked(
-        connection, "POST", "/gradio_api/call/recognize", given, {"Content-Type": "application/json"}
-    )
-    if status != 200:
-        return status, 1.0
+    response, answer = _exchanged(connection, "POST", "/gradio_api/call/recognize", given, "application/json")
+    if response.status != 200:
+        return response.status, 1.0
     identity = json.loads(answer)["event_id"]
-    _, events = _asked(connection, "GET", f"/gradio_api/call/recognize/{identity}", None, {})
+    _, events = _exchanged(connection, "GET", f"/gradio_api/call/recognize/{identity}")
     return (200 if b"event: complete" in events else 500), 1.0
 
 
@@ -106,31 +102,17 @@ def ask(url: str, dialect: Dialect, recordings: Iterable[bytes], clients: int) -
             kept.close()
 
 
-def is_ready(url: str, path: str) -> bool:
-    """Return whether a server answers `GET path` with 200."""
-    address = urlsplit(url)
-    with closing(HTTPConnection(address.hostname or "", address.port, timeout=_PATIENCE)) as connection:
-        try:
-            return _asked(connection, "GET", path, None, {})[0] == 200
-        except (OSError, HTTPException):
-            return False
-
-
-def _status(
-    connection: HTTPConnection, method: str, path: str, body: bytes, headers: Mapping[str, str]
-) -> tuple[int, float]:
-    connection.request(method, path, body, dict(headers))
+def _exchanged(
+    connection: HTTPConnection, method: str, path: str, body: bytes | None = None, kind: str | None = None
+) -> tuple[HTTPResponse, bytes]:
+    """Send a request with a body of a kind; return the answer, and its body."""
+    connection.request(method, path, body, {} if kind is None else {"Content-Type": kind})
     response = connection.getresponse()
-    response.read()
+    return response, response.read()
+
+
+def _verdict(response: HTTPResponse) -> tuple[int, float]:
     return response.status, float(response.headers.get("Retry-After", 1))
-
-
-def _asked(
-    connection: HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-) -> tuple[int, bytes]:
-    connection.request(method, path, body, dict(headers))
-    response = connection.getresponse()
-    return response.status, response.read()
 
 
 def _form(field: str, recording: bytes) -> tuple[bytes, str]:

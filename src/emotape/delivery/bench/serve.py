@@ -1,7 +1,12 @@
-"""`emotape bench serve`: what many clients of the HTTP service see, against servers that people build around FunASR."""
+"""`emotape bench serve`: what many clients of the HTTP service see, against servers that people build around FunASR.
+
+The clients run on the cores that the servers need. What they take is measured, and the library is also asked by callers
+that take as much.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import time
 from contextlib import ExitStack
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from emotape.recognizer import Recognizer
 
 LIBRARY: Final = "emotape, no HTTP"
+LADEN: Final = "emotape, no HTTP, clients' work"
+_BLOCK: Final = bytes(65_536)
 PEERS: Final = ("handler", "gradio")
 
 Row = dict[str, str | int | float | Spread | None]
@@ -52,10 +59,19 @@ class ServeOptions:
 
 
 @dataclass(frozen=True)
+class Load:
+    """What every side is asked for: recordings, as files, of so many seconds in all."""
+
+    recordings: list[bytes]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Case:
-    """What every side answered with one number of clients."""
+    """What every side answered with one number of clients, who took `client_seconds` of a core for each recording."""
 
     clients: int
+    client_seconds: float
     timed: dict[str, Timed[list[Reply]]]
 
 
@@ -76,13 +92,14 @@ def measure(options: ServeOptions, tell: Callable[[str], None]) -> Findings:
     with subject(options.choice, official=bool(options.against)) as model, ExitStack() as stack:
         library = stack.enter_context(recognizer_of(model.directory, "auto", options.threads))
         running = list(_started(stack, model, options, tell))
-        cases = [_case(library, running, options, clients, tell) for clients in options.clients]
-        points = list(_soak(running[0], options, tell)) if options.soak_seconds else []
+        load = _load(options)
+        cases = [_case(library, running, load, options.runs, clients, tell) for clients in options.clients]
+        points = list(_soak(running[0], load, options, tell)) if options.soak_seconds else []
         asked = {name: value for name, value in vars(options).items() if name != "choice"}
         facts: dict[str, object] = (
             model.facts() | asked | {"arithmetic": library.recognize(speech.clip(1)).provenance.dtype}
         )
-    return _findings(cases, points, facts, options)
+    return _findings(cases, points, facts, options, load)
 
 
 def _started(stack: ExitStack, model: Subject, options: ServeOptions, tell: Callable[[str], None]) -> Iterator[Server]:
@@ -95,23 +112,44 @@ def _started(stack: ExitStack, model: Subject, options: ServeOptions, tell: Call
 
 
 def _case(
-    library: Recognizer, running: Sequence[Server], options: ServeOptions, clients: int, tell: Callable[[str], None]
+    library: Recognizer,
+    running: Sequence[Server],
+    load: Load,
+    runs: int,
+    clients: int,
+    tell: Callable[[str], None],
 ) -> Case:
-    tell(f"{clients} clients: {LIBRARY}, {', '.join(server.name for server in running)}, {options.runs} rounds")
-    recordings = _recordings(options)
+    tell(f"{clients} clients: {LIBRARY}, {', '.join(server.name for server in running)}, {runs} rounds")
+    cost = _client_seconds(running[0], load, clients)
 
-    def by_library(_: int) -> list[Reply]:
-        return [http.Reply(200, seconds) for seconds in ask_library(library, recordings, clients)]
+    def by_library(besides: Callable[[], None], _: int) -> list[Reply]:
+        return [http.Reply(200, seconds) for seconds in ask_library(library, load.recordings, clients, besides)]
 
     def by_http(server: Server, _: int) -> list[Reply]:
-        return http.ask(server.url, server.dialect, recordings, clients)
+        return http.ask(server.url, server.dialect, load.recordings, clients)
 
-    sides = [Side(LIBRARY, by_library), *(Side(server.name, partial(by_http, server)) for server in running)]
-    return Case(clients, interleaved(sides, options.runs))
+    sides = [Side(LIBRARY, partial(by_library, lambda: None)), Side(LADEN, partial(by_library, partial(busy, cost)))]
+    sides += [Side(server.name, partial(by_http, server)) for server in running]
+    return Case(clients, cost, interleaved(sides, runs))
 
 
-def _recordings(options: ServeOptions) -> list[bytes]:
-    return [_as_wav(clip) for clip in speech.mixed_clips(options.requests, longest=options.longest)]
+def _client_seconds(server: Server, load: Load, clients: int) -> float:
+    """Return how many seconds of a core the clients take for one recording."""
+    began = time.process_time()
+    http.ask(server.url, server.dialect, load.recordings, clients)
+    return (time.process_time() - began) / len(load.recordings)
+
+
+def busy(seconds: float) -> None:
+    """Keep a core busy, and the interpreter free for others, as a client in a process of its own does."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        hashlib.sha256(_BLOCK)
+
+
+def _load(options: ServeOptions) -> Load:
+    clips = list(speech.mixed_clips(options.requests, longest=options.longest))
+    return Load([_as_wav(clip) for clip in clips], sum(clip.seconds for clip in clips))
 
 
 def _as_wav(clip: Waveform) -> bytes:
@@ -122,9 +160,9 @@ def _as_wav(clip: Waveform) -> bytes:
     return file.getvalue()
 
 
-def _soak(server: Server, options: ServeOptions, tell: Callable[[str], None]) -> Iterator[Point]:
+def _soak(server: Server, load: Load, options: ServeOptions, tell: Callable[[str], None]) -> Iterator[Point]:
     """Keep the most clients busy for the wanted time; look at the memory and the replies after each piece."""
-    most, recordings = max(options.clients), _recordings(options)
+    most, recordings = max(options.clients), load.recordings
     began, requests = time.perf_counter(), 0
     for piece in repeat(recordings * max(1, 4 * most // len(recordings))):
         replies = http.ask(server.url, server.dialect, piece, most)
@@ -137,10 +175,9 @@ def _soak(server: Server, options: ServeOptions, tell: Callable[[str], None]) ->
 
 
 def _findings(
-    cases: Sequence[Case], points: Sequence[Point], facts: dict[str, object], options: ServeOptions
+    cases: Sequence[Case], points: Sequence[Point], facts: dict[str, object], options: ServeOptions, load: Load
 ) -> Findings:
-    audio = sum(clip.seconds for clip in speech.mixed_clips(options.requests, longest=options.longest))
-    title = f"Service: {facts['model']}, {options.requests} requests a round, {audio:.0f} s of audio"
+    title = f"Service: {facts['model']}, {options.requests} requests a round, {load.seconds:.0f} s of audio"
     tables = [Table(title, tuple(_row(case, name, options) for case in cases for name in case.timed))]
     if points:
         tables.append(Table(f"{max(options.clients)} clients without a pause", (_soaked(points),)))
@@ -150,13 +187,23 @@ def _findings(
         for name, one in case.timed.items()
     )
     samples: list[dict[str, object]] = [
-        {"clients": case.clients, "side": name, "took": one.seconds, "replies": _kept(chain(*one.answers))}
+        {
+            "clients": case.clients,
+            "client_seconds": case.client_seconds,
+            "side": name,
+            "took": one.seconds,
+            "replies": _kept(chain(*one.answers)),
+        }
         for case in cases
         for name, one in case.timed.items()
     ]
     samples += [{"soak": (p.seconds, p.requests, p.resident), "replies": _kept(p.replies)} for p in points]
+    notes = tuple(
+        f"a recording takes its client {1000 * case.client_seconds:.2f} ms of a core, with {case.clients} at once"
+        for case in cases
+    )
     chart = Chart(f"Recordings recognized per second: {facts['model']}", "recordings per second", bars)
-    return Findings("serve", facts, tuple(tables), (chart,), tuple(samples))
+    return Findings("serve", facts, tuple(tables), (chart,), tuple(samples), notes)
 
 
 def _row(case: Case, name: str, options: ServeOptions) -> Row:
@@ -168,6 +215,7 @@ def _row(case: Case, name: str, options: ServeOptions) -> Row:
         "server": name,
         "recognized/s": spread([_good(found) / taken for taken, found in _rounds(timed)]),
         "of the library": times_faster(case.timed[LIBRARY].seconds, timed.seconds).median,
+        "of it with clients' work": times_faster(case.timed[LADEN].seconds, timed.seconds).median,
         "answer s, median": float(np.median(answered)) if answered else None,
         "99 %": float(np.quantile(answered, 0.99)) if answered else None,
         "failed": f"{sum(not reply.good for reply in replies)}/{options.runs * options.requests}",

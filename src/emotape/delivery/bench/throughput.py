@@ -58,11 +58,17 @@ def measure(options: ThroughputOptions, tell: Callable[[str], None]) -> Findings
     return _findings(timed, soaked, facts, options)
 
 
-def ask(recognizer: Recognizer, clips: Sequence[Source], clients: int) -> list[float]:
-    """Let `clients` threads ask for all clips, each the next when it has its answer; return the seconds each took."""
+def ask(
+    recognizer: Recognizer, clips: Sequence[Source], clients: int, besides: Callable[[], None] = lambda: None
+) -> list[float]:
+    """Let `clients` threads ask for all clips, each the next when it has its answer; return the seconds each took.
+
+    `besides` is what a client does for each clip besides waiting.
+    """
 
     def one(clip: Source) -> float:
         began = time.perf_counter()
+        besides()
         recognizer.recognize(clip)
         return time.perf_counter() - began
 
