@@ -47,7 +47,7 @@ GOOD: Reply = (200, {}, json.dumps(ANGRY).encode())
 def refusal(status: int, code: str, **headers: str) -> Reply:
     error = {"code": code, "message": "m", "cause": "c", "cure": "r", "request_id": "abc"}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return status, named, json.dumps({"error": error}).encode()
+    return status, {"content-type": "application/json"} | named, json.dumps({"error": error}).encode()
 
 
 def asked(flaky: Flaky, sleeper: Sleeper, options: ClientOptions, kind: str) -> Any:
@@ -96,6 +96,14 @@ def test_a_server_that_wants_too_much_patience_is_not_waited_for(kind: str) -> N
         with pytest.raises(NotReady):
             asked(flaky, sleeper, SURE, kind)
         assert sleeper.slept == []
+
+
+def test_what_a_proxy_lost_is_asked_for_again(kind: str) -> None:
+    """A cluster's proxy answers so when the replica that worked on a request is gone."""
+    with Flaky([(500, {"content-type": "text/plain"}, b"Internal Server Error"), GOOD]).serving() as flaky:
+        sleeper = Sleeper()
+        assert asked(flaky, sleeper, SURE, kind).emotion == "angry"
+        assert len(sleeper.slept) == 1
 
 
 @pytest.mark.parametrize(

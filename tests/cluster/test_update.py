@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from copy import deepcopy
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from emotape.delivery.clock import local_now
 from emotape.delivery.cluster.config import checked
 from emotape.delivery.cluster.running import deploy, wait_until_ready
 from tests.cluster.conftest import recording, sending
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def tell(words: str) -> None:
     """Show what Ray Serve says, when the test fails."""
-    sys.stdout.write(f"{datetime.now():%X} {words}\n")
+    sys.stdout.write(f"{local_now():%X} {words}\n")
 
 
 pytestmark = [

@@ -26,8 +26,8 @@ _STORE_BYTES: Final = 256 * 1024**2
 _FORMAT: Final = "opus"
 _IDLE_SECONDS: Final = 2.0
 _NOTE: Final = (
-    "Both sides use the same cores. The cluster runs meanwhile: its `idle_cores` slow both alike, and are no part of the"
-    " clips' processor time."
+    "Both sides use the same cores. The cluster runs meanwhile: its `idle_cores` slow both alike, and are no part of"
+    " the clips' processor time."
 )
 
 Row = dict[str, str | int | float | Spread | None]
