@@ -191,9 +191,22 @@ def _submit(recognizer: Recognizer, question: Question, content: bytes | Sound |
         "deadline": question.seconds,
     }
     if isinstance(content, Sound):
-        return [recognizer.submit(Waveform(samples), **options) for samples in content.channels]
+        return _submit_each(recognizer, content, options)
     submit = recognizer.submit_channels if question.channels == "split" else recognizer.submit
     return [submit(content or b"", **options)]
+
+
+def _submit_each(recognizer: Recognizer, sound: Sound, options: RequestOptions) -> list[Pending[Any]]:
+    """Submit every channel; when one is refused, the others are withdrawn."""
+    pending: list[Pending[Any]] = []
+    try:
+        for samples in sound.channels:
+            pending.append(recognizer.submit(Waveform(samples), **options))  # noqa: PERF401 - a refusal must find them
+    except EmotapeError:
+        for each in pending:
+            each.cancel()
+        raise
+    return pending
 
 
 def _with_decoding(prediction: Prediction, sound: Sound) -> Prediction:

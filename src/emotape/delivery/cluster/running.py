@@ -42,39 +42,40 @@ class Deployment:
 
 
 @contextmanager
-def connected(address: str, cpus: int | None = None) -> Iterator[None]:
+def connected(address: str) -> Iterator[None]:
     """Be part of a cluster for a while: of one that runs ("auto", or where it is), or of a new one ("local").
 
     Raises BadRequest ("cluster_unreachable").
     """
-    import ray
-
-    options: dict[str, Any] = {"include_dashboard": False, "num_cpus": cpus} if address == "local" else {}
     try:
-        ray.init(address=address, namespace="serve", log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise BadRequest("cluster_unreachable", address=address, reason=reason) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+        with _joined(address):
+            yield
+    except _Unreachable as error:
+        raise BadRequest("cluster_unreachable", address=address, reason=str(error)) from error
 
 
 @contextmanager
 def alone(cpus: int, store_bytes: int) -> Iterator[None]:
     """Be the only user of a small new cluster on this machine for a while."""
-    import ray
+    with _joined("local", num_cpus=cpus, object_store_memory=store_bytes):
+        yield
 
-    ray.init(
-        address="local",
-        namespace="serve",
-        num_cpus=cpus,
-        object_store_memory=store_bytes,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+
+class _Unreachable(Exception):
+    """There is no cluster at an address."""
+
+
+@contextmanager
+def _joined(address: str, **options: Any) -> Iterator[None]:
+    import ray
+    from ray import serve  # noqa: F401 - it sets up the logger that is silenced here
+
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    own = {"include_dashboard": False, **options} if address == "local" else {}
+    try:
+        ray.init(address=address, namespace="serve", log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise _Unreachable(next(iter(str(error).splitlines()), type(error).__name__)) from error
     try:
         yield
     finally:
