@@ -130,7 +130,7 @@ def _imported() -> None:
         import ray.serve.schema  # noqa: F401
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def recognizer() -> Iterator[Recognizer]:
     """The same model in this process, as the measure."""
     from emotape.recognizer import Recognizer
@@ -139,7 +139,7 @@ def recognizer() -> Iterator[Recognizer]:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # not the session: its processes would work beside all tests that follow
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as short:
         for name, value in ENVIRONMENT.items():
