@@ -207,7 +207,7 @@ class Recognizer:
         self, source: Source, channels: ChannelMode, options: RequestOptions
     ) -> Pending[tuple[Prediction, ...]]:
         """Tell the whole story of one request."""
-        wanted = _checked(options)
+        wanted = wanted_of(options)
         seconds = options.get("deadline")
         deadline = None if seconds is None else time.monotonic() + seconds
         if not self._host.about().labels and not wanted.embedding:
@@ -308,7 +308,8 @@ class Recognizer:
         return Memo(self._cache, steps, options.decode, self._observer)
 
 
-def _checked(options: RequestOptions) -> Wanted:
+def wanted_of(options: RequestOptions) -> Wanted:
+    """Return what a caller asks for, checked; the deadline is no part of it. Raises BadRequest."""
     granularity = options.get("granularity", "utterance")
     if granularity not in GRANULARITIES:
         raise BadRequest("granularity_unknown", granularity=granularity)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emotape.delivery.cluster.config import checked, config_text, read_config, sizes_for
-from emotape.delivery.cluster.model_choice import choice
+from emotape.delivery.cluster.options import choice
 from emotape.errors import BadRequest
 
 if TYPE_CHECKING:

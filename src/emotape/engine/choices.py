@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from emotape.engine.plan import QUEUE_SECONDS_PER_CORE, WAITING_BYTES_PER_SECOND, is_small
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from emotape.engine.plan import Machine, Plan
     from emotape.engine.resident import EngineOptions
 
-_LARGE: Final = 20_000_000
 _GB: Final = 1e9
 
 Reason = tuple[str, dict[str, object]]
@@ -39,7 +40,7 @@ class Planned:
     @property
     def small(self) -> bool:
         """Whether the network is so small that the time goes into calls."""
-        return self.parameters < _LARGE
+        return is_small(self.parameters)
 
 
 def choices(planned: Planned) -> tuple[Choice, ...]:
@@ -140,8 +141,8 @@ def _decode_processes(planned: Planned) -> Reason:
 def _queue_seconds(planned: Planned) -> Reason:
     if planned.options.queue_seconds:
         return "plan_asked", {}
-    held = planned.plan.queue_seconds * 0.064  # MB
-    bounded = planned.plan.queue_seconds < 1_800 * planned.machine.running
+    held = planned.plan.queue_seconds * WAITING_BYTES_PER_SECOND / 1e6
+    bounded = planned.plan.queue_seconds < QUEUE_SECONDS_PER_CORE * planned.machine.running
     return ("plan_queue_memory" if bounded else "plan_queue"), {"megabytes": held}
 
 

@@ -15,14 +15,16 @@ _CPU_TAPE_TOKENS: Final = 1_620
 # A large network's activations fall out of the processor's caches: one clip at a time is a fifth faster than a full
 # tape. What is shorter than this (2.6 s) is still packed, and what is longer goes alone.
 _LARGE_TAPE_TOKENS: Final = 128
-_QUEUE_SECONDS_PER_CORE: Final = 1_800.0
+QUEUE_SECONDS_PER_CORE: Final = 1_800.0
+"""Seconds of audio that may wait, for each core."""
 # Below this the time goes into the calls, not into the products that bf16 makes faster.
 _LARGE: Final = 20_000_000
 # The rest of a card's free memory is lost to rounding, to the libraries' workspaces and to what others take meanwhile.
 _USABLE: Final = 0.9
 _MANY_CORES: Final = 4
 _MOST_PROCESSES: Final = 32
-_WAITING_BYTES_PER_SECOND: Final = 64_000  # 16 kHz in float32
+WAITING_BYTES_PER_SECOND: Final = 64_000
+"""What a second of audio that waits takes of memory: 16 kHz in float32."""
 _WAITING_SHARE: Final = 0.1  # of the memory
 _PROCESS_BYTES: Final = 80_000_000  # of one that decodes
 _PROCESSES_SHARE: Final = 0.25  # of the memory
@@ -147,12 +149,17 @@ def plan(machine: Machine, parameters: int, threads: int | None = None) -> Plan:
         replicas=replicas,
         decode_threads=max(1, min(8, machine.running)),
         decode_processes=_decode_processes(machine),
-        tape_tokens=_CPU_TAPE_TOKENS if parameters < _LARGE or machine.accelerators else _LARGE_TAPE_TOKENS,
+        tape_tokens=_CPU_TAPE_TOKENS if is_small(parameters) or machine.accelerators else _LARGE_TAPE_TOKENS,
         queue_seconds=_queue_seconds(machine),
         devices=tuple(accelerator.name for accelerator in machine.accelerators) or ("cpu",),
         arithmetic=_arithmetic(machine, parameters),
         cache_megabytes=cache_megabytes(machine),
     )
+
+
+def is_small(parameters: int) -> bool:
+    """Return whether the time of such a network goes into calls, not into products."""
+    return parameters < _LARGE
 
 
 def _teams(machine: Machine, parameters: int, threads: int) -> tuple[int, int]:
@@ -163,7 +170,7 @@ def _teams(machine: Machine, parameters: int, threads: int) -> tuple[int, int]:
     """
     if machine.accelerators:
         return 1, threads
-    if parameters < _LARGE:
+    if is_small(parameters):
         return min(_MOST_REPLICAS, threads), 1
     replicas = -(-threads // _TEAM)
     return replicas, threads // replicas
@@ -171,10 +178,10 @@ def _teams(machine: Machine, parameters: int, threads: int) -> tuple[int, int]:
 
 def _queue_seconds(machine: Machine) -> float:
     """Let half an hour a core wait, in no more than a tenth of the memory."""
-    wanted = _QUEUE_SECONDS_PER_CORE * machine.running
+    wanted = QUEUE_SECONDS_PER_CORE * machine.running
     if machine.memory is None:
         return wanted
-    return min(wanted, max(_LEAST_WAITING, _WAITING_SHARE * machine.memory // _WAITING_BYTES_PER_SECOND))
+    return min(wanted, max(_LEAST_WAITING, _WAITING_SHARE * machine.memory // WAITING_BYTES_PER_SECOND))
 
 
 def cache_megabytes(machine: Machine) -> float:
@@ -188,7 +195,7 @@ def _arithmetic(machine: Machine, parameters: int) -> Arithmetic:
     A graphics card multiplies in both kinds of halves at one rate, and this network's values stay within the range of
     the finer one. A processor has only the coarser one, if any.
     """
-    if parameters < _LARGE:
+    if is_small(parameters):
         return "float32"
     if machine.accelerators:
         return (

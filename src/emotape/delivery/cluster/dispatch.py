@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from emotape.delivery.cluster.calls import Lost
+from emotape.delivery.cluster.messages import as_value
 from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded
 
 if TYPE_CHECKING:
@@ -143,11 +144,8 @@ class Dispatch:
             answers = await self._ask(errands[0].model, [errand.current() for errand in errands])
         except Lost as loss:
             self._again(errands, attempt, loss.reason)
-        except EmotapeError as error:
-            for errand in errands:
-                settle(errand, error)
         except Exception as error:  # noqa: BLE001 - a request without an answer would wait for ever
-            fault = EngineFault("unexpected", kind=type(error).__name__, detail=str(error))
+            fault = as_value(error)
             for errand in errands:
                 settle(errand, fault)
         else:

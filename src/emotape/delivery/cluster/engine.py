@@ -12,9 +12,10 @@ from weakref import WeakValueDictionary
 from emotape.audio.waveform import Waveform
 from emotape.delivery.cluster.busy import Busy
 from emotape.delivery.cluster.messages import About, Answers, Load, Question, Sound, as_value
-from emotape.delivery.cluster.options import settings_of
+from emotape.delivery.cluster.options import choice, settings_of
 from emotape.delivery.cluster.share import own_cores
-from emotape.errors import BadRequest, EmotapeError, EngineFault
+from emotape.engine.plan import QUEUE_SECONDS_PER_CORE
+from emotape.errors import EmotapeError, EngineFault
 from emotape.recognizer import Recognizer
 from emotape.settings import cache_options, recognizer_options
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from emotape.engine.result import Prediction
     from emotape.recognizer import RecognizerOptions, RequestOptions
 
-_SECONDS_PER_CORE: Final = 1800.0  # of audio that may wait on a processor, as in a plan
 _TRIES: Final = 3  # a model may be let go for another in the moment in which it is asked
 
 
@@ -125,13 +125,10 @@ class Engine:
         raise EngineFault("closed")
 
     async def _recognizer(self, name: str) -> Recognizer:
-        if not name or name == self._main.model.name:
+        other = choice(name, self._main.model.name, self._named)
+        if not other:
             return self._main
-        if name not in self._named:
-            raise BadRequest(
-                "cluster_model_unknown", model=name, known=", ".join((self._main.model.name, *self._named))
-            )
-        model: Model = await self._another_model(name)
+        model: Model = await self._another_model(other)
         return model.recognizer
 
     def _another(self, name: str) -> Model:
@@ -171,7 +168,7 @@ def shared_out(options: RecognizerOptions, cores: int) -> RecognizerOptions:
             compute_threads=engine.compute_threads or cores,
             decode_threads=engine.decode_threads or cores,
             decode_processes=engine.decode_processes or 0,
-            queue_seconds=engine.queue_seconds or (_SECONDS_PER_CORE * cores if on_processor else None),
+            queue_seconds=engine.queue_seconds or (QUEUE_SECONDS_PER_CORE * cores if on_processor else None),
         ),
     )
 

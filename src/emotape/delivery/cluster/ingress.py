@@ -11,7 +11,7 @@ from emotape.delivery.cluster.behind_proxy import OneRequestId
 from emotape.delivery.cluster.calls import Replicas
 from emotape.delivery.cluster.dispatch import DispatchOptions
 from emotape.delivery.cluster.model_choice import ModelChoice
-from emotape.delivery.cluster.options import settings_of
+from emotape.delivery.cluster.options import choice, settings_of
 from emotape.delivery.cluster.remote import RemoteRecognizer
 from emotape.errors import NotReady
 from emotape.settings import recognizer_options
@@ -87,8 +87,6 @@ class Ingress:
 
     def _recognizer(self, settings: Settings, observation: Observation) -> RemoteRecognizer:
         from ray import serve
-
-        from emotape.delivery.cluster.model_choice import choice
 
         def model_asked() -> str:
             name: str = serve.get_multiplexed_model_id()

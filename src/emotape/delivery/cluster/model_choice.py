@@ -11,8 +11,6 @@ from emotape.delivery.api.guard import name_request
 from emotape.errors import BadRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEADER: Final = "serve_multiplexed_model_id"
@@ -36,12 +34,3 @@ class ModelChoice:
                 await error_response(connection, refusal)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-def choice(name: str, main: str, others: Sequence[str]) -> str:
-    """Return the model to ask: "" for the main one. Raises BadRequest ("cluster_model_unknown")."""
-    if name in ("", main):
-        return ""
-    if name not in others:
-        raise BadRequest("cluster_model_unknown", model=name, known=", ".join((main, *others)))
-    return name

@@ -10,7 +10,7 @@ from emotape.errors import BadRequest
 from emotape.settings import Settings, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class ClusterOptions(BaseModel):
@@ -55,6 +55,15 @@ def cluster_options(given: Mapping[str, Any]) -> ClusterOptions:
 def settings_of(options: ClusterOptions) -> Settings:
     """Return the settings of this process: the configuration's first, then its environment's and its files'."""
     return read_settings(**options.settings)
+
+
+def choice(name: str, main: str, others: Sequence[str]) -> str:
+    """Return the model to ask: "" for the main one. Raises BadRequest ("cluster_model_unknown")."""
+    if name in ("", main):
+        return ""
+    if name not in others:
+        raise BadRequest("cluster_model_unknown", model=name, known=", ".join((main, *others)))
+    return name
 
 
 def bad_config(error: ValidationError, *above: str) -> BadRequest:

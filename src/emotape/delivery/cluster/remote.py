@@ -16,12 +16,11 @@ from emotape.delivery.cluster.dispatch import Dispatch, DispatchOptions, Errand
 from emotape.delivery.cluster.loads import Loads
 from emotape.delivery.cluster.messages import Question, Sound
 from emotape.engine.pipeline import fail, first
-from emotape.engine.prediction import Wanted
 from emotape.engine.progress import Pending, Progress
-from emotape.engine.result import GRANULARITIES
 from emotape.engine.settling import Settling
 from emotape.errors import BadRequest, EngineFault, Overloaded
 from emotape.events import ModelLoaded, Observer, silent, tell
+from emotape.recognizer import wanted_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from emotape.delivery.cluster.calls import Replicas
     from emotape.delivery.cluster.messages import About
     from emotape.engine.plan import Plan
+    from emotape.engine.prediction import Wanted
     from emotape.engine.result import Prediction
     from emotape.model.labels import Label
     from emotape.recognizer import RecognizerOptions, RequestOptions, Source
@@ -157,7 +157,7 @@ class RemoteRecognizer:
     def _submit(
         self, source: Source, channels: ChannelMode, options: RequestOptions
     ) -> Pending[tuple[Prediction, ...]]:
-        wanted = _checked(options)
+        wanted = wanted_of(options)
         seconds = options.get("deadline")
         deadline = None if seconds is None else time.monotonic() + seconds
         settling = Settling(self._observer)
@@ -219,13 +219,6 @@ def read(source: AudioSource, options: RecognizerOptions) -> bytes:
 def size_of(content: bytes | Sound) -> int:
     """Return what a recording weighs when it is sent, in bytes."""
     return len(content) if isinstance(content, bytes) else sum(each.nbytes for each in content.channels)
-
-
-def _checked(options: RequestOptions) -> Wanted:
-    granularity = options.get("granularity", "utterance")
-    if granularity not in GRANULARITIES:
-        raise BadRequest("granularity_unknown", granularity=granularity)
-    return Wanted(granularity, options.get("embedding", False), options.get("quality", False))
 
 
 def _of_many(plan: Plan) -> Plan:
