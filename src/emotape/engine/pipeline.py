@@ -16,7 +16,7 @@ from emotape.audio.processes import Decoder, DecodingProcesses
 from emotape.engine.control.adaptation import Look
 from emotape.engine.control.course import Bounds
 from emotape.engine.decoding_pool import DecodingPool
-from emotape.engine.progress import Pending, Progress
+from emotape.engine.progress import Pending
 from emotape.errors import Cancelled, Overloaded, as_fault
 
 if TYPE_CHECKING:
@@ -71,11 +71,7 @@ class Pipeline:
             if not report.cancelled():  # only the caller cancels, and has an answer then
                 _settle(answer, finish(report.result()))
 
-        def progress() -> Progress:
-            now = report.progress()  # asked once: it may be done in the next moment
-            return Progress("finishing") if now.stage == "done" else now
-
-        answer.follow(progress)
+        answer.follow(report.progress)
         report.add_done_callback(lambda _: self._finisher.submit(_guarded, answer, settle))
 
     def look(self) -> Look:

@@ -53,8 +53,15 @@ class Pending(Future[Answer]):
             self._report = report
 
     def progress(self) -> Progress:
-        """Return how far the request is; "done" once it has its answer or was withdrawn."""
-        return Progress("done") if self.done() else self._report()
+        """Return how far the request is; "done" once it has its answer or was withdrawn.
+
+        What it follows may be done before it is: the rest is finishing.
+        """
+        report = self._report  # before done() is asked: the answer takes the report away
+        if self.done():
+            return Progress("done")
+        now = report()
+        return Progress("finishing") if now.stage == "done" else now
 
 
 class _Once(Generic[Answer]):
