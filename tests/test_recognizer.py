@@ -312,11 +312,11 @@ def test_an_interrupted_wait_withdraws_the_request(
 def test_threads_of_decoding_do_not_compete_with_the_network(
     recognizer: Recognizer, speech: Waveform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What listens for speech calculates in its own thread; the network has the threads that the plan gave it."""
+    """What listens for speech calculates in its own thread; the network's team has those of the plan."""
     import torch
 
     recognizer.recognize(speech)  # what the tests before left behind is done once this is
-    seen: dict[str, set[int]] = {"decode": set(), "network": set()}
+    seen: dict[str, set[int]] = {"decode": set(), "network": set(), "team": set()}
     run = Encoder.forward
 
     def listened(waveform: Waveform) -> object:
@@ -325,6 +325,7 @@ def test_threads_of_decoding_do_not_compete_with_the_network(
 
     def ran(*arguments: Any) -> object:
         seen["network"].add(torch.get_num_threads())
+        seen["team"].add(arguments[-1].threads)
         return run(*arguments)
 
     monkeypatch.setattr("emotape.engine.prediction.speech_probabilities", listened)
@@ -334,7 +335,7 @@ def test_threads_of_decoding_do_not_compete_with_the_network(
     with Recognizer(options=options) as other:
         for future in [other.submit(speech, granularity="segment") for _ in range(8)]:
             future.result(timeout=60)
-    assert seen == {"decode": {1}, "network": {3}}
+    assert seen == {"decode": {1}, "network": {1}, "team": {3}}
 
 
 def test_a_request_can_be_watched_on_its_way(recognizer: Recognizer) -> None:

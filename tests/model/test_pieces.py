@@ -14,7 +14,7 @@ from emotape.engine.runner import Clip, TorchRunner
 from emotape.engine.tape import collate, lay
 from emotape.model import packed
 from emotape.model.encoder import FrameConvolution, windows
-from emotape.model.pieces import ROWS_IN_CACHE, by_rows, pieces, rounded, whole
+from emotape.model.pieces import ROWS_IN_CACHE, Pieces, by_rows, pieces, rounded, whole
 from emotape.model.weights import load
 from tests.conftest import GOLDEN
 
@@ -34,18 +34,35 @@ def test_every_tape_is_made_of_the_same_few_sizes(rows: int) -> None:
     assert len(SIZES) == 48
 
 
-@given(st.integers(1, 2_000), st.integers(1, 400))
-def test_pieces_add_up(rows: int, longest: int) -> None:
+@given(st.integers(1, 2_000), st.integers(1, 400), st.integers(1, 9))
+def test_pieces_add_up(rows: int, longest: int, threads: int) -> None:
     """Nothing is lost and nothing is empty."""
-    sizes = pieces(rows, longest)
+    sizes = pieces(rows, longest, threads)
     assert sum(sizes) == rows
     assert all(0 < size <= longest for size in sizes)
+
+
+@given(st.integers(1, 20_000), st.integers(2, 9))
+def test_threads_that_share_a_tape_get_a_few_sizes_more(rows: int, threads: int) -> None:
+    """All but the last piece are a multiple of eight long, and that one of four."""
+    *others, last = pieces(rounded(rows, ROWS_IN_CACHE), ROWS_IN_CACHE, threads)
+    assert all(size % 8 == 0 for size in others)
+    assert last % 4 == 0
+
+
+@given(st.integers(64, 20_000), st.integers(2, 9))
+def test_threads_get_as_many_pieces_each_where_that_is_worth_their_while(rows: int, threads: int) -> None:
+    """No thread waits for a piece much longer than its own: the longest and the mean differ by one step."""
+    sizes = pieces(rows, ROWS_IN_CACHE, threads)
+    enough = rows // 32
+    assert len(sizes) >= min(threads, enough // 2)
+    assert max(sizes) <= max(sum(sizes) / min(-(-rows // ROWS_IN_CACHE // threads) * threads, enough) + 8, 8)
 
 
 def test_by_rows_equals_all_at_once() -> None:
     """A function of rows does not see the pieces."""
     x, y = torch.arange(12.0).reshape(6, 2), torch.ones(6, 2)
-    torch.testing.assert_close(by_rows(torch.add, [4, 2], x, y), torch.add(x, y))
+    torch.testing.assert_close(by_rows(torch.add, Pieces([4, 2]), x, y), torch.add(x, y))
 
 
 @pytest.mark.parametrize("arithmetic", ["float32", "bfloat16"])

@@ -68,16 +68,19 @@ class TorchRunner:
     ) -> None:
         """Take over `model`: on the CPU an `arithmetic` lays its weights out anew, elsewhere they are moved.
 
-        Without an arithmetic the network runs as it is, in the dtype of its weights. `threads` are those of its matrix
-        products; None leaves torch's own setting. `lanes` is how many threads may run tapes at once.
+        Without an arithmetic the network runs as it is, in the dtype of its weights. On the CPU, `threads` share the
+        work on a tape; None leaves products to as many as torch has been told. `lanes` is how many threads may run
+        tapes at once.
         """
         from emotape.model.packed import pack
+        from emotape.model.team import ALONE, Team
 
         self.device = device
         self.lanes = lanes
         self.dims = model.dims
         self.arithmetic: Arithmetic = arithmetic or "float32"
-        self._threads = threads
+        shares = threads is not None and device == "cpu"
+        self._team = Team(threads or 1, lanes) if shares else ALONE
         packing = arithmetic if device == "cpu" and arithmetic != "float16" else None
         self._encoder = pack(model.encoder, packing) if packing else model.encoder.to(device)
 
@@ -93,9 +96,10 @@ class TorchRunner:
         from emotape.model.attention import ClipAttention
         from emotape.model.encoder import TapeTensors
         from emotape.model.pieces import whole
+        from emotape.model.team import ALONE, multiply_alone
 
-        if self._threads not in (None, torch.get_num_threads()):
-            torch.set_num_threads(self._threads)  # torch counts for each calling thread
+        if self._team is not ALONE:
+            multiply_alone()
         layout = lay([len(clip.waveform) for clip in clips], self.dims)
         tape = collate([clip.waveform for clip in clips], layout, self.dims)
         lengths = [place.tokens for place in layout.places]
@@ -106,7 +110,9 @@ class TorchRunner:
                 tape.tokens.to(self.device),
             )
             tape = whole(tape, self.dims)
-            vectors = self._encoder(tape, lambda slopes: ClipAttention(lengths, self.dims.extra_tokens, slopes))
+            vectors = self._encoder(
+                tape, lambda slopes: ClipAttention(lengths, self.dims.extra_tokens, slopes, self._team), self._team
+            )
             return [
                 self._scores(part[self.dims.extra_tokens :], clip)
                 for part, clip in zip(vectors[: layout.tokens].split_with_sizes(lengths), clips, strict=True)

@@ -8,9 +8,12 @@ all heads, and queries go in blocks, so that memory stays bounded however long a
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
+
+from emotape.model.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,12 +43,13 @@ def alibi_slopes(heads: int) -> list[float]:
 class ClipAttention:
     """Exact attention clip by clip, for the CPU and as the measure for every other way."""
 
-    def __init__(self, lengths: Sequence[int], extra_tokens: int, slopes: Tensor) -> None:
+    def __init__(self, lengths: Sequence[int], extra_tokens: int, slopes: Tensor, team: Team = ALONE) -> None:
         """`lengths`: tokens of each clip, extra tokens included; `slopes` [heads]: slope times scale."""
         self._lengths = list(lengths)
         self._extra = extra_tokens
         self._slopes: list[float] = slopes.tolist()
         self._distances: dict[int, Tensor] = {}
+        self._team = team
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Map query, key and value [tokens, heads, head_dim] to [tokens, heads, head_dim]."""
@@ -60,13 +64,16 @@ class ClipAttention:
 
     def _attend(self, out: Tensor, query: Tensor, key: Tensor, value: Tensor) -> None:
         """Fill `out` for one clip, a block of queries and a head at a time."""
-        scale = query.shape[-1] ** -0.5
         for start in range(0, len(query), _ROWS):
             rows = slice(start, start + _ROWS)
             distance = self._distance(rows, len(query), query)
-            for head, slope in enumerate(self._slopes):
-                scores = torch.addmm(distance, query[rows, head], key[:, head].T, beta=-slope, alpha=scale)
-                out[rows, head] = scores.softmax(-1) @ value[:, head]
+            attend = partial(self._attend_head, out[rows], query[rows], key, value, distance)
+            self._team.share(attend, range(len(self._slopes)))
+
+    def _attend_head(self, out: Tensor, query: Tensor, key: Tensor, value: Tensor, distance: Tensor, head: int) -> None:
+        slope, scale = self._slopes[head], query.shape[-1] ** -0.5
+        scores = torch.addmm(distance, query[:, head], key[:, head].T, beta=-slope, alpha=scale)
+        out[:, head] = scores.softmax(-1) @ value[:, head]
 
     def _distance(self, rows: slice, tokens: int, like: Tensor) -> Tensor:
         """Return |i − j| [rows, tokens] for one block of queries of a clip, 0 where i or j is an extra token."""

@@ -10,7 +10,7 @@ its frames, gaps left out; D = embed_dim; C = classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from emotape.model.attention import Attention, alibi_slopes
-from emotape.model.pieces import ROWS_IN_CACHE, by_rows, pieces
+from emotape.model.pieces import ROWS_IN_CACHE, Pieces, by_rows, pieces
+from emotape.model.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from torch import Tensor
 
@@ -78,17 +79,15 @@ class FeatureExtractor(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(layer.channels) for layer in dims.convolutions)
 
-    def forward(self, wave: Tensor) -> Tensor:
+    def forward(self, wave: Tensor, team: Team = ALONE) -> Tensor:
         """Map wave [S] to features [F, channels].
 
         A processor takes some frames at a time through all layers, so that their activations stay in its cache; the
         80 samples that neighbours share are worked on twice, which is next to nothing.
         """
         frames = self.dims.frames(len(wave))
-        sizes = [frames] if wave.is_cuda else pieces(frames, _FRAMES_IN_CACHE)
-        return torch.cat(
-            [self._features(wave, stop - size, stop) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
-        )
+        sizes = [frames] if wave.is_cuda else pieces(frames, _FRAMES_IN_CACHE, team.threads)
+        return Pieces(sizes, team).each(lambda first, stop: self._features(wave, first, stop))
 
     def _features(self, wave: Tensor, first: int, stop: int) -> Tensor:
         x = wave[first * self.dims.stride : (stop - 1) * self.dims.stride + self.dims.field, None]
@@ -117,24 +116,18 @@ class PositionEncoder(nn.Module):
             for _ in range(dims.position_layers)
         )
 
-    def forward(self, x: Tensor, keep: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
+    def forward(self, x: Tensor, keep: Tensor, frames: Pieces | None = None) -> Tensor:
         """Map x [F, D] to positions [F, D]; frames outside clips are zeroed before each layer, as padding would be.
 
-        `sizes`: frames at a time, for a processor.
+        `frames`: those at a time, for a processor.
         """
-        sizes = sizes or [x.shape[0]]
+        frames = frames or Pieces([x.shape[0]])
         for convolution in self.convolutions:
-            padded = F.pad(x * keep, (0, 0, self.reach, self.reach))
-            x = torch.cat(
-                [
-                    self._positions(convolution, padded[stop - size : stop + 2 * self.reach])
-                    for size, stop in zip(sizes, accumulate(sizes), strict=True)
-                ]
-            )
+            x = frames.each(partial(self._positions, convolution, F.pad(x * keep, (0, 0, self.reach, self.reach))))
         return x
 
-    def _positions(self, convolution: nn.Module, x: Tensor) -> Tensor:
-        y = convolution(x)
+    def _positions(self, convolution: nn.Module, padded: Tensor, first: int, stop: int) -> Tensor:
+        y = convolution(padded[first : stop + 2 * self.reach])
         return F.gelu(F.layer_norm(y, y.shape[-1:]))
 
 
@@ -171,11 +164,11 @@ class Block(nn.Module):
         self.fc2 = nn.Linear(dims.mlp_dim, dims.embed_dim)
         self.norm2 = nn.LayerNorm(dims.embed_dim, eps=dims.norm_eps)
 
-    def forward(self, x: Tensor, attend: Attention, sizes: Sequence[int] | None = None) -> Tensor:
-        """Map tokens [N, D] to tokens [N, D]. `sizes`: rows at a time, for a processor."""
-        apart = by_rows(self.qkv, sizes, x).view(x.shape[0], 3, self.heads, x.shape[1] // self.heads)
+    def forward(self, x: Tensor, attend: Attention, rows: Pieces | None = None) -> Tensor:
+        """Map tokens [N, D] to tokens [N, D]. `rows`: those at a time, for a processor."""
+        apart = by_rows(self.qkv, rows, x).view(x.shape[0], 3, self.heads, x.shape[1] // self.heads)
         query, key, value = apart.unbind(1)
-        return by_rows(self._after_attention, sizes, x, attend(query, key, value).flatten(1))
+        return by_rows(self._after_attention, rows, x, attend(query, key, value).flatten(1))
 
     def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
         x = self.norm1(x + self.proj(attended))
@@ -200,14 +193,15 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(dims) for _ in range(dims.blocks))
         self.head = make_head(dims)
 
-    def forward(self, tape: TapeTensors, attention: Callable[[Tensor], Attention]) -> Tensor:
+    def forward(self, tape: TapeTensors, attention: Callable[[Tensor], Attention], team: Team = ALONE) -> Tensor:
         """Return a vector [N, D] for every token of the tape.
 
-        `attention` is given the slope of each head, scale included, and returns how to attend on this tape.
+        `attention` is given the slope of each head, scale included, and returns how to attend on this tape. `team`
+        works on a processor.
         """
         keep = tape.keep[:, None]
-        frames, rows = (None, None) if keep.is_cuda else (_in_cache(tape.keep), _in_cache(tape.tokens))
-        x: Tensor = by_rows(self.feature_proj, frames, self.feature_norm(self.extractor(tape.wave))) * keep
+        frames, rows = (None, None) if keep.is_cuda else (_in_cache(tape.keep, team), _in_cache(tape.tokens, team))
+        x: Tensor = by_rows(self._projected, frames, self.extractor(tape.wave, team)) * keep
         x = x + self.positions(x, keep, frames)
         x = torch.cat([self.extra_tokens, x])[tape.tokens]
         attend = attention(self.head_slopes())
@@ -215,6 +209,10 @@ class Encoder(nn.Module):
         for block in self.blocks:
             x = block(x, attend, rows)
         return x
+
+    def _projected(self, features: Tensor) -> Tensor:
+        y: Tensor = self.feature_proj(self.feature_norm(features))
+        return y
 
     def head_slopes(self) -> Tensor:
         """Return the slope of ALiBi for each head [heads], its learned scale included (never negative)."""
@@ -244,8 +242,8 @@ def classified(head: nn.Linear, vectors: Tensor) -> Tensor:
     return F.linear(x.float(), head.weight.float(), head.bias.float())
 
 
-def _in_cache(rows: Tensor) -> list[int]:
-    return pieces(len(rows), ROWS_IN_CACHE)
+def _in_cache(rows: Tensor, team: Team) -> Pieces:
+    return Pieces(pieces(len(rows), ROWS_IN_CACHE, team.threads), team)
 
 
 def normalized(samples: Tensor) -> Tensor:

@@ -7,13 +7,17 @@ of few sizes. A piece's activations also stay in the cache from one layer to the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
 import torch
 import torch.nn.functional as F
 
+from emotape.model.team import ALONE, Team
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from emotape.model.encoder import TapeTensors
 
 ROWS_IN_CACHE: Final = 256  # a block's widest activations of these many rows take 4 MB in fp32
+_STEP: Final = 8  # rows; the products' own loops take so many
+_WORTHWHILE: Final = 32  # rows; with fewer, a thread is hardly faster than the way to it
 _FINE: Final = 128  # rows; up to here the last piece is a multiple of four, beyond it of eight
 
 
@@ -30,18 +36,39 @@ def rounded(rows: int, longest: int) -> int:
     return rows + (-left % 4 if left <= _FINE else -left % 8)
 
 
-def pieces(rows: int, longest: int) -> list[int]:
-    """Return sizes that add up to `rows`: `longest` as often as it fits, then what is left."""
-    left = rows % longest
-    return [longest] * (rows // longest) + ([left] if left else [])
+def pieces(rows: int, longest: int, threads: int = 1) -> list[int]:
+    """Return sizes that add up to `rows`: as often as it fits one that is at most `longest`, then what is left.
+
+    For several threads it is so short that each gets as many pieces, unless that is not worth their while.
+    """
+    rounds = -(-rows // (longest * threads))
+    count = min(threads * rounds, rows // _WORTHWHILE)
+    size = min(longest, -(-rows // (_STEP * count)) * _STEP) if threads > 1 and count > 1 else longest
+    left = rows % size
+    return [size] * (rows // size) + ([left] if left else [])
 
 
-def by_rows(function: Callable[..., Tensor], sizes: Sequence[int] | None, *rows: Tensor) -> Tensor:
-    """Apply a function that treats every row by itself to some rows at a time; without `sizes`, to all at once."""
-    if sizes is None or len(sizes) == 1:
+@dataclass(frozen=True)
+class Pieces:
+    """Which rows of a tape go together, `sizes` that add up to all of them, and who works on them."""
+
+    sizes: Sequence[int]
+    team: Team = ALONE
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Yield the first row of each piece and the one behind its last."""
+        return pairwise(accumulate(self.sizes, initial=0))
+
+    def each(self, function: Callable[[int, int], Tensor]) -> Tensor:
+        """Return the rows that a function makes of each piece's first row and the one behind its last."""
+        return torch.cat(self.team.share(lambda span: function(*span), self.spans()))
+
+
+def by_rows(function: Callable[..., Tensor], parts: Pieces | None, *rows: Tensor) -> Tensor:
+    """Apply a function that treats every row by itself to some rows at a time; without `parts`, to all at once."""
+    if parts is None or len(parts.sizes) == 1:
         return function(*rows)
-    parts = (one.split_with_sizes(list(sizes)) for one in rows)
-    return torch.cat([function(*part) for part in zip(*parts, strict=True)])
+    return parts.each(lambda first, stop: function(*(one[first:stop] for one in rows)))
 
 
 def whole(tape: TapeTensors, dims: Dims) -> TapeTensors:
