@@ -152,3 +152,11 @@ def as_fault(error: BaseException) -> EmotapeError:
     fault = EngineFault("run_failed", reason=f"{type(error).__name__}: {error}")
     fault.__cause__ = error
     return fault
+
+
+def unforeseen(error: Exception) -> EngineFault:
+    """Return the error of ours that tells of an exception nobody foresaw, which is its cause."""
+    kind = type(error).__name__
+    fault = EngineFault("unexpected", kind=kind, detail=str(error) or kind)
+    fault.__cause__ = error
+    return fault

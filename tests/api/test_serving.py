@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from emotape.client.connection import is_this_machine
 from emotape.delivery.cli import app
-from emotape.delivery.cli.serve import api_options, key_ring
 from emotape.delivery.server import FAREWELL_SECONDS
+from emotape.delivery.serving import api_options, key_ring
 from emotape.errors import BadRequest
 from emotape.settings import Settings, read_settings, variable
 from tests.api.conftest import upload

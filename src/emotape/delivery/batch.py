@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Generic, Protocol, Self, TypeVar
 
-from emotape.errors import EmotapeError, EngineFault, Overloaded
+from emotape.errors import EmotapeError, Overloaded, unforeseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -135,9 +135,7 @@ class Batch:
         except EmotapeError as error:
             return Outcome(question, error=error)
         except Exception as error:  # noqa: BLE001 - whatever one recording does, the others get their answers
-            fault = EngineFault("unexpected", kind=type(error).__name__, detail=str(error))
-            fault.__cause__ = error
-            return Outcome(question, error=fault)
+            return Outcome(question, error=unforeseen(error))
 
     def _room(self, source: Path | BinaryIO) -> AbstractContextManager[object]:
         """Return the lock of large files for one that is large or of unknown size."""

@@ -32,7 +32,6 @@ _GRADIO_FOLDER: Final = "GRADIO_TEMP_DIR"  # the only way to tell it
 _BACKLOG: Final = 1024
 _LARGEST_MESSAGE: Final = 2 * 1024**2  # bytes of a WebSocket message; a stream takes half of it
 FAREWELL_SECONDS: Final = 5  # how long a stopping server waits for what is no work, such as the stream of a page
-_POLL_SECONDS: Final = 0.05
 
 
 def create_app(service: Service, options: PageOptions, observation: Observation | None = None) -> FastAPI:
@@ -114,11 +113,9 @@ def listen(app: FastAPI, service: Service, listener: socket.socket, announce: Ca
             service.readiness.drain()
             for server in self.servers:
                 server.close()
-            loop, patience = asyncio.get_running_loop(), service.options.drain_seconds
-            end = loop.time() + patience
+            patience = service.options.drain_seconds
             jobs = asyncio.gather(*([asyncio.to_thread(service.jobs.stop, patience)] if service.jobs else []))
-            while service.readiness.under_way and loop.time() < end and not self.force_exit:
-                await asyncio.sleep(_POLL_SECONDS)
+            await service.readiness.answered(patience, lambda: self.force_exit)
             await super().shutdown(sockets)
             await jobs
             if service.jobs is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from emotape.delivery.adapting.measure import macro_recall, surprise
+from emotape.delivery.adapting.measure import worth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,10 +80,9 @@ def fit_linear(train: Examples, dev: Examples, classes: int, advance: Callable[[
         fitted = LogisticRegression(C=penalty, class_weight="balanced", max_iter=2000).fit(x, train.classes)
         weight, bias = folded(*_both_classes(fitted.coef_, fitted.intercept_, classes), mean, spread)
         head = Head(weight, bias, None, {"C": penalty})
-        logits = head.logits(dev.vectors)
-        worth = macro_recall(dev.classes, logits.argmax(1)), -surprise(dev.classes, logits)
-        if best is None or worth > best[0]:
-            best = worth, head
+        value = worth(dev.classes, head.logits(dev.vectors))
+        if best is None or value > best[0]:
+            best = value, head
         advance()
     assert best is not None  # noqa: S101 - there are penalties
     return best[1]

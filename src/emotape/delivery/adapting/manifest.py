@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from emotape.delivery.adapting.labels import key_of
+from emotape.delivery.labelled_table import read_table
 from emotape.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def read_samples(manifest: Path, dev: Path | None = None) -> tuple[Sample, ...]:
     "test" are left out. Raises BadRequest: "manifest_unreadable", "manifest_columns", "adapt_manifest_empty",
     "adapt_part_unknown", "adapt_label_name".
     """
-    rows = [row for row in _rows(manifest) if row.part != "test"]
+    rows = _kept(manifest)
     if dev is not None:
-        held = [replace(row, part="dev") for row in _rows(dev) if row.part != "test"]
+        held = [replace(row, part="dev") for row in _kept(dev)]
         rows = [replace(row, part="train") for row in rows if row.part != "dev"] + held
     if not rows:
         raise BadRequest("adapt_manifest_empty", path=str(manifest))
@@ -83,20 +83,10 @@ def counts(samples: Sequence[Sample]) -> dict[str, int]:
     return dict(Counter(sample.label for sample in samples))
 
 
-def _rows(path: Path) -> list[Sample]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True, restval="", strict=True)
-            columns = [name.strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            missing = [name for name in ("file", "label") if name not in columns]
-            if missing:
-                found = ", ".join(columns) or "-"
-                raise BadRequest("manifest_columns", path=str(path), missing=", ".join(missing), found=found)
-            return [_row(reader.line_num, cells, path) for cells in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadRequest("manifest_unreadable", path=str(path), reason=reason) from error
+def _kept(manifest: Path) -> list[Sample]:
+    """Return the rows that are no test."""
+    samples = read_table(manifest, lambda line, cells: _row(line, cells, manifest))
+    return [sample for sample in samples if sample.part != "test"]
 
 
 def _row(line: int, cells: Mapping[str, str], manifest: Path) -> Sample:

@@ -39,6 +39,11 @@ def surprise(truth: NDArray[np.intp], logits: NDArray[np.floating]) -> float:
     return -float(logs[np.arange(len(truth)), truth].mean())
 
 
+def worth(truth: NDArray[np.intp], logits: NDArray[np.floating]) -> tuple[float, float]:
+    """Return how good logits [n, C] are, for comparing: their macro recall, then how little they are surprised."""
+    return macro_recall(truth, logits.argmax(1)), -surprise(truth, logits)
+
+
 def temperature_of(truth: NDArray[np.intp], logits: NDArray[np.floating]) -> float:
     """Return what to divide logits [n, C] by so that they surprise least; 1 where there are too few to say."""
     from emotape.delivery.evaluation.calibration import FEWEST, fit_temperature

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from emotape.delivery.adapting.heads import Examples, Head, folded, standards
-from emotape.delivery.adapting.measure import macro_recall, surprise
+from emotape.delivery.adapting.measure import worth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,11 +57,10 @@ def fit_mlp(
         for epoch in range(_EPOCHS):
             _epoch(network, optimizer, _batches(x, y), weights)
             head = _head(network, mean, spread, epoch + 1)
-            logits = head.logits(dev.vectors)
-            worth = macro_recall(dev.classes, logits.argmax(1)), -surprise(dev.classes, logits)
+            value = worth(dev.classes, head.logits(dev.vectors))
             waited += 1
-            if best is None or worth > best[0]:
-                best, waited = (worth, head), 0
+            if best is None or value > best[0]:
+                best, waited = (value, head), 0
             advance()
             if waited >= _PATIENCE:
                 break

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from emotape.delivery.adapting.measure import macro_recall, surprise
+from emotape.delivery.adapting.measure import worth
 from emotape.delivery.adapting.mlp import class_weights
 
 if TYPE_CHECKING:
@@ -168,11 +168,10 @@ class Tuning:
     def _judge(self) -> None:
         """Measure dev, and keep the weights if they are the best so far."""
         course, dev = self.course, self._lesson.split.dev
-        logits, truth = self.logits(dev.tolist()), self._lesson.classes[dev]
-        worth = macro_recall(truth, logits.argmax(1)), -surprise(truth, logits)
-        course.recalls.append(worth[0])
-        if worth > course.worth:
-            course.worth, course.best_epoch = worth, course.epoch
+        found = worth(self._lesson.classes[dev], self.logits(dev.tolist()))
+        course.recalls.append(found[0])
+        if found > course.worth:
+            course.worth, course.best_epoch = found, course.epoch
             course.best = {name: value.detach().cpu().clone() for name, value in self._trained().items()}
 
     def _trained(self) -> dict[str, Tensor]:

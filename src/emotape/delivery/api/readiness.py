@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from emotape.errors import EmotapeError, NotReady, as_fault
 
@@ -15,6 +16,7 @@ log = logging.getLogger("emotape")
 
 Phase = Literal["loading", "ready", "failed", "draining"]
 RETRY_SECONDS = 2.0
+_POLL_SECONDS: Final = 0.05
 
 
 class Readiness:
@@ -42,6 +44,14 @@ class Readiness:
     def drain(self) -> None:
         """Take no new work any more."""
         self._enter("draining")
+
+    async def answered(self, seconds: float, hurried: Callable[[], bool] = lambda: False) -> int:
+        """Wait until what was taken is answered, for so many seconds or until `hurried`; return how much is not."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self.under_way and loop.time() < end and not hurried():
+            await asyncio.sleep(_POLL_SECONDS)
+        return self.under_way
 
     def check(self) -> None:
         """Raise NotReady unless work is taken."""

@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path  # noqa: TC003 - typer reads annotations
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emotape.delivery.cli.language import settle_language
 from emotape.delivery.cli.options import LanguageOption  # noqa: TC001 - typer reads annotations
+from emotape.delivery.serving import leave
 from emotape.errors import BadRequest
 from emotape.settings import flag_help, read_settings
 from emotape.wording import interface_text
@@ -59,10 +60,11 @@ def serve(
     """Deploy, say when and where requests are answered; on Ctrl+C or SIGTERM, answer what was admitted and stop."""
     require_packages()
     from emotape.delivery.cluster.config import checked, read_config
+    from emotape.delivery.joining import LOCAL
 
     spoken = settle_language(context, read_settings(language=language))
     document = read_config(config) if config is not None else checked(_parsed(_text(None, None, None, None)))
-    if detach and address == "local":
+    if detach and address == LOCAL:
         raise BadRequest("cluster_detach_local")
     with suppress(KeyboardInterrupt):
         _serve(document, address, spoken, detach=detach)
@@ -96,7 +98,7 @@ def _serve(document: dict[str, Any], address: str, language: Language, *, detach
     host, port = options.get("host", "127.0.0.1"), options.get("port", 8000)
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - it is only told
     with connected(address):
-        signal.signal(signal.SIGTERM, _leave)  # only now: Ray brings a handler of its own
+        signal.signal(signal.SIGTERM, leave)  # only now: Ray brings a handler of its own
         _tell("cluster_starting", language, address=address)
         name = deploy(document)
         try:
@@ -152,8 +154,3 @@ def require_packages() -> None:
     if find_spec("ray") is None or find_spec("ray.serve") is None:
         raise BadRequest("cluster_not_installed", package="ray[serve]")
     require_service()
-
-
-def _leave(*_: object) -> NoReturn:
-    """Leave by way of every `with`, so that what was admitted is answered."""
-    raise SystemExit(0)

@@ -7,7 +7,7 @@ import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from emotape.errors import BadRequest, EmotapeError, EngineFault
+from emotape.errors import BadRequest, EmotapeError
 from emotape.wording import interface_text
 
 if TYPE_CHECKING:
@@ -55,13 +55,6 @@ def report(error: EmotapeError, language: Language) -> None:
     lines = error_lines(error, language) + "\n"
     sys.stderr.write(lines.encode("utf-8", "backslashreplace").decode("utf-8"))
     sys.stderr.flush()
-
-
-def unforeseen(error: Exception) -> EngineFault:
-    """Return the EmotapeError that tells of an exception nobody foresaw."""
-    fault = EngineFault("unexpected", kind=type(error).__name__, detail=str(error) or type(error).__name__)
-    fault.__cause__ = error
-    return fault
 
 
 def reader_left(error: BaseException) -> bool:

@@ -6,13 +6,14 @@ import gc
 import signal
 from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emotape.client.connection import is_this_machine
 from emotape.delivery.cli.errors import error_lines
 from emotape.delivery.cli.language import settle_language
+from emotape.delivery.serving import assembled, key_ring, leave, page_options
 from emotape.delivery.threads import heeded
 from emotape.errors import BadRequest
 from emotape.settings import cache_options, flag_help, read_settings, recognizer_options
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from emotape.delivery.api.keys import KeyRing
-    from emotape.delivery.api.service import ApiOptions, Service
+    from emotape.delivery.api.service import Service
     from emotape.delivery.observation import Observation
     from emotape.delivery.threads import Remark
-    from emotape.delivery.ui import PageOptions
     from emotape.errors import EmotapeError
     from emotape.recognizer import Recognizer
     from emotape.settings import Settings
@@ -43,7 +43,7 @@ def serve(
     settings = read_settings(host=host, port=port, model=model, offload=offload, insecure=insecure or None)
     require_packages()
     settings, remarks = heeded(context, settings)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     with suppress(KeyboardInterrupt):
         run(settings, settle_language(context, settings), remarks)
 
@@ -54,6 +54,7 @@ def run(settings: Settings, language: Language, remarks: tuple[Remark, ...] = ()
     Raises BadRequest ("serve_port_busy", "serve_address", "serve_needs_keys") and ModelFault when there is no such
     model; one that cannot be loaded is told by /readyz and here.
     """
+    from emotape.delivery.api.quota import open_limits
     from emotape.delivery.observation import observing
     from emotape.delivery.server import create_app, listen, private_uploads, take_address, url_of
 
@@ -66,9 +67,9 @@ def run(settings: Settings, language: Language, remarks: tuple[Remark, ...] = ()
     ):
         _tell_who_may_come(settings, keys, language)
         _tell_of_variables(remarks, language)
-        service = _service(recognizer, settings, keys, observation)
-        app = create_app(service, _page_options(recognizer, settings), observation)
-        with closing(service.quotas):
+        with closing(open_limits(settings.redis_url, observation.observer)) as quotas:
+            service = assembled(recognizer, settings, observation, keys, quotas)
+            app = create_app(service, page_options(recognizer, settings), observation)
             listen(app, service, listener, lambda: _load(service, url_of(listener), language))
 
 
@@ -84,24 +85,6 @@ def _recognizer(settings: Settings, observation: Observation) -> Iterator[Recogn
         closing(Recognizer(settings.model, options=options, observer=observer, cache=cache)) as recognizer,
     ):
         yield recognizer
-
-
-def _service(recognizer: Recognizer, settings: Settings, keys: KeyRing | None, observation: Observation) -> Service:
-    from emotape.delivery.api.durable import Jobs, charging, durable_options
-    from emotape.delivery.api.quota import open_limits
-    from emotape.delivery.api.service import Service
-
-    quotas = open_limits(settings.redis_url, observation.observer)
-    jobs = Jobs(durable_options(settings), recognizer, charging(keys, quotas))
-    return Service(
-        recognizer,
-        api_options(settings),
-        keys=keys,
-        quotas=quotas,
-        jobs=jobs,
-        history=jobs.history,
-        meter=observation.meter,
-    )
 
 
 def _load(service: Service, url: str, language: Language) -> None:
@@ -146,37 +129,6 @@ def _tell_of_variables(remarks: tuple[Remark, ...], language: Language) -> None:
         say(remark.code, language, **remark.facts)
 
 
-def key_ring(settings: Settings) -> KeyRing | None:
-    """Return the keys that open the service: none are needed on this machine alone, unless some were made.
-
-    Raises BadRequest ("serve_needs_keys").
-    """
-    from emotape.delivery.api.keys import KeyRing, default_keys_file
-
-    keys = KeyRing(settings.api_keys_file or default_keys_file())
-    if keys.known():
-        return keys
-    if not settings.insecure and not is_this_machine(settings.host):
-        raise BadRequest("serve_needs_keys", host=settings.host)
-    return None
-
-
-def api_options(settings: Settings) -> ApiOptions:
-    """Return what the interface takes. On this machine alone, only under names that nobody else can give it."""
-    from emotape.delivery.api.service import ApiOptions
-
-    own = {"localhost", "127.0.0.1", "[::1]", f"[{settings.host}]" if ":" in settings.host else settings.host}
-    closed = is_this_machine(settings.host) or bool(settings.allowed_hosts)
-    return ApiOptions(
-        body_bytes=settings.max_request_bytes,
-        files=settings.max_files,
-        body_seconds=settings.upload_seconds,
-        hosts=tuple(sorted({*own, *map(str.casefold, settings.allowed_hosts)})) if closed else (),
-        origins=settings.allowed_origins,
-        drain_seconds=settings.drain_seconds,
-    )
-
-
 def require_packages() -> None:
     """Raise BadRequest ("serve_not_installed") unless the extra [serve] is here."""
     for package in (
@@ -191,18 +143,3 @@ def require_packages() -> None:
     ):
         if find_spec(package) is None:
             raise BadRequest("serve_not_installed", package=package)
-
-
-def _page_options(recognizer: Recognizer, settings: Settings) -> PageOptions:
-    from emotape.delivery.ui import PageOptions
-
-    return PageOptions(
-        experimental=recognizer.model.experimental,
-        limits=recognizer.options.decode,
-        keep_seconds=3600 * settings.keep_hours,
-    )
-
-
-def _leave(*_: object) -> NoReturn:
-    """Leave by way of every `with`, so that the model and the uploads are put away."""
-    raise SystemExit(0)

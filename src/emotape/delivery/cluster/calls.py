@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from emotape.delivery.joining import first_line
 from emotape.errors import EmotapeError, NotReady, Overloaded
 
 if TYPE_CHECKING:
@@ -98,4 +99,4 @@ def translated(error: Exception) -> Exception:
         return Overloaded(retry_after=RETRY_SECONDS, waiting=0)
     if isinstance(error, DeploymentUnavailableError):
         return NotReady("cluster_no_replica", retry_after=RETRY_SECONDS, seconds=0)
-    return Lost(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
+    return Lost(f"{type(error).__name__}: {first_line(error)}")

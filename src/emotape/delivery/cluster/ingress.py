@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import ExitStack, closing, suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from emotape.delivery.cluster.behind_proxy import OneRequestId
 from emotape.delivery.cluster.calls import Replicas
@@ -13,19 +14,17 @@ from emotape.delivery.cluster.dispatch import DispatchOptions
 from emotape.delivery.cluster.model_choice import ModelChoice
 from emotape.delivery.cluster.options import choice, settings_of
 from emotape.delivery.cluster.remote import RemoteRecognizer
+from emotape.delivery.serving import assembled, key_ring, page_options
 from emotape.errors import NotReady
 from emotape.settings import recognizer_options
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from emotape.delivery.api.quota import Limits
     from emotape.delivery.api.service import Service
     from emotape.delivery.cluster.options import ClusterOptions
     from emotape.delivery.observation import Observation
     from emotape.settings import Settings
-
-_POLL_SECONDS: Final = 0.05
 
 
 class Ingress:
@@ -52,13 +51,11 @@ class Ingress:
         """Take nothing on any more, and return how many requests are unanswered: none, or the time was over."""
         if self._service is None:
             return 0
-        service, end = self._service, asyncio.get_running_loop().time() + seconds
+        service, began = self._service, time.monotonic()
         service.readiness.drain()
         if service.jobs is not None:
             await asyncio.to_thread(service.jobs.stop, seconds)
-        while service.readiness.under_way and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(_POLL_SECONDS)
-        return service.readiness.under_way
+        return await service.readiness.answered(seconds - (time.monotonic() - began))
 
     async def __del__(self) -> None:
         """Stop the jobs, let go of everything; Ray Serve calls this when every request has its answer."""
@@ -76,7 +73,8 @@ class Ingress:
         limits = self._closing.enter_context(closing(open_limits(settings.redis_url, observation.observer)))
         has_jobs = self._is_alone or settings.database_url is not None
         _wait_for_an_engine(recognizer)
-        service = self._service = _service(recognizer, settings, limits, observation, has_jobs=has_jobs)
+        keys = key_ring(settings)
+        service = self._service = assembled(recognizer, settings, observation, keys, limits, has_jobs=has_jobs)
         app = self._with_page(service, settings, observation)
         app.add_middleware(ModelChoice)
         app.add_middleware(OneRequestId)
@@ -114,12 +112,9 @@ class Ingress:
             return app
         from emotape.delivery.server import create_app as with_page
         from emotape.delivery.server import private_uploads
-        from emotape.delivery.ui import PageOptions
 
         self._closing.enter_context(private_uploads())
-        recognizer = service.recognizer
-        options = PageOptions(recognizer.model.experimental, recognizer.options.decode, 3600 * settings.keep_hours)
-        return with_page(service, options, observation)
+        return with_page(service, page_options(service.recognizer, settings), observation)
 
     def _end(self, service: Service) -> None:
         service.readiness.drain()
@@ -134,23 +129,3 @@ def _wait_for_an_engine(recognizer: RemoteRecognizer) -> None:
     while not recognizer.is_ready:
         with suppress(NotReady):  # it has waited for a while itself
             recognizer.open()
-
-
-def _service(
-    recognizer: RemoteRecognizer, settings: Settings, limits: Limits, observation: Observation, *, has_jobs: bool
-) -> Service:
-    from emotape.delivery.api.durable import Jobs, charging, durable_options
-    from emotape.delivery.api.service import Service
-    from emotape.delivery.cli.serve import api_options, key_ring
-
-    keys = key_ring(settings)
-    jobs = Jobs(durable_options(settings), recognizer, charging(keys, limits)) if has_jobs else None
-    return Service(
-        recognizer,
-        api_options(settings),
-        keys=keys,
-        quotas=limits,
-        jobs=jobs,
-        history=None if jobs is None else jobs.history,
-        meter=observation.meter,
-    )

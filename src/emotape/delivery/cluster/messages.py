@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emotape.errors import EmotapeError, EngineFault
+from emotape.errors import EmotapeError, unforeseen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,5 +74,5 @@ class About:
 def as_value(error: Exception) -> EmotapeError:
     """Return an error of ours as it is, and any other as one of ours, without the frames that it came from."""
     if not isinstance(error, EmotapeError):
-        return EngineFault("unexpected", kind=type(error).__name__, detail=str(error))
+        return unforeseen(error.with_traceback(None))
     return error.with_traceback(None)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from emotape.delivery.cluster.app import ENGINE, INGRESS
 from emotape.delivery.cluster.config import our_application
-from emotape.errors import BadRequest, EngineFault
+from emotape.delivery.joining import LOCAL, joined
+from emotape.errors import EngineFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,44 +43,23 @@ class Deployment:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str, **of_a_new_one: Any) -> Iterator[None]:
     """Be part of a cluster for a while: of one that runs ("auto", or where it is), or of a new one ("local").
 
     Raises BadRequest ("cluster_unreachable").
     """
-    try:
-        with _joined(address):
-            yield
-    except _Unreachable as error:
-        raise BadRequest("cluster_unreachable", address=address, reason=str(error)) from error
+    from ray import serve  # noqa: F401 - it sets up the logger that is silenced here
+
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    with joined(address, "cluster_unreachable", namespace="serve", **of_a_new_one):
+        yield
 
 
 @contextmanager
 def alone(cpus: int, store_bytes: int) -> Iterator[None]:
     """Be the only user of a small new cluster on this machine for a while."""
-    with _joined("local", num_cpus=cpus, object_store_memory=store_bytes):
+    with connected(LOCAL, num_cpus=cpus, object_store_memory=store_bytes):
         yield
-
-
-class _Unreachable(Exception):
-    """There is no cluster at an address."""
-
-
-@contextmanager
-def _joined(address: str, **options: Any) -> Iterator[None]:
-    import ray
-    from ray import serve  # noqa: F401 - it sets up the logger that is silenced here
-
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    own = {"include_dashboard": False, **options} if address == "local" else {}
-    try:
-        ray.init(address=address, namespace="serve", log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise _Unreachable(next(iter(str(error).splitlines()), type(error).__name__)) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def deploy(document: dict[str, Any]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from emotape.delivery.evaluation.names import PLAIN, LabelNames
+from emotape.delivery.labelled_table import read_table
 from emotape.errors import BadRequest, EmotapeError
 
 if TYPE_CHECKING:
@@ -59,23 +59,7 @@ def read_manifest(path: Path, names: LabelNames = PLAIN) -> tuple[Row, ...]:
 
     Raises BadRequest: "manifest_unreadable" or "manifest_columns".
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True, restval="", strict=True)
-            columns = [name.strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            _require_columns(path, columns)
-            return tuple(_row(reader.line_num, cells, path.parent, names) for cells in reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadRequest("manifest_unreadable", path=str(path), reason=reason) from error
-
-
-def _require_columns(path: Path, columns: Sequence[str]) -> None:
-    missing = [name for name in ("file", "label") if name not in columns]
-    if missing:
-        found = ", ".join(columns) or "-"
-        raise BadRequest("manifest_columns", path=str(path), missing=", ".join(missing), found=found)
+    return read_table(path, lambda line, cells: _row(line, cells, path.parent, names))
 
 
 def _row(line: int, cells: Mapping[str, str], folder: Path, names: LabelNames) -> Row:

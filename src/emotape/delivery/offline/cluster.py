@@ -18,11 +18,11 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from emotape.delivery.joining import first_line
 from emotape.delivery.offline.answers import packed
 from emotape.delivery.offline.feed import CHUNK, Chunks, Feed, Hand
 from emotape.delivery.offline.forms import form_of
 from emotape.delivery.offline.local import LocalEngine, room_for
-from emotape.delivery.offline.placement import first_line
 from emotape.delivery.offline.rows import failure_row
 from emotape.errors import EmotapeError, EngineFault, as_fault
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import filelock
 
 from emotape.errors import BadRequest
+from emotape.store.durable import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +28,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def write_json(path: Path, facts: Mapping[str, Any]) -> None:
@@ -63,14 +64,3 @@ def writing(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BadRequest("output_unwritable", path=str(place), reason=error.strerror or str(error)) from error
-
-
-def _sync(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import ray
 
+from emotape.delivery.joining import joined
 from emotape.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -39,16 +39,9 @@ def connected(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    own: Any = {"object_store_memory": _STORE_BYTES, "include_dashboard": False} if address == "local" else {}
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its files have the rest; this is our own process
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except Exception as error:
-        raise BadRequest("batch_ray_unreachable", address=address, reason=first_line(error)) from error
-    try:
+    with joined(address, "batch_ray_unreachable", object_store_memory=_STORE_BYTES):
         yield
-    finally:
-        ray.shutdown()
 
 
 def workers_for(count: int | None, processors: int | None) -> Workers:
@@ -79,8 +72,3 @@ def options_on(workers: Workers, options: RecognizerOptions) -> RecognizerOption
     decoders = engine.decode_threads or max(1, min(8, workers.processors))
     shared = replace(engine, compute_threads=threads, decode_processes=processes, decode_threads=decoders)
     return replace(options, engine=shared, adapt=False, idle_unload_seconds=None)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what Ray says, which is followed by traces of its own."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

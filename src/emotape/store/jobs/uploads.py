@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from emotape.store.database import storage_fault
+from emotape.store.durable import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,8 +97,8 @@ class FolderUploads:
         try:
             target.mkdir(mode=0o700)
             written = [_write(target / str(place), upload) for place, upload in enumerate(uploads)]
-            _sync_folder(target)
-            _sync_folder(self._folder)
+            sync_folder(target)
+            sync_folder(self._folder)
         except OSError as error:
             self.remove(folder)
             raise storage_fault(error, self._folder) from error
@@ -176,14 +177,3 @@ def _write(path: Path, upload: Upload) -> Written:
         file.flush()
         os.fsync(file.fileno())
     return reading.written()
-
-
-def _sync_folder(folder: Path) -> None:
-    """See the folder's list of names onto the disk; Windows has no such call and does it by itself."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
