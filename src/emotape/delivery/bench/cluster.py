@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from emotape.delivery.bench import machine
 from emotape.delivery.bench.chart import Bar, Chart
-from emotape.delivery.bench.pairing import Side, Spread, Timed, interleaved, spread
+from emotape.delivery.bench.pairing import Side, Spread, Timed, interleaved, more, spread
+from emotape.delivery.bench.process_tree import busy_cores, processor_seconds
 from emotape.delivery.bench.recordings import recording
 from emotape.delivery.bench.report import Findings, Table
 from emotape.delivery.bench.subject import Choice, subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from emotape.delivery.recognition import Recognition
@@ -54,7 +54,7 @@ def measure(options: ClusterOptions, tell: Callable[[str], None]) -> Findings:
     cores = machine.cores()
     with subject(options.choice, official=False) as model, Recognizer(model.directory) as local:
         with _replicas(model.directory, cores, tell) as remotes:
-            idle = _busy_cores(_IDLE_SECONDS)
+            idle = busy_cores(_IDLE_SECONDS)
             ways: dict[str, Recognition] = {LOCAL: local, **remotes}
             found = {seconds: _timed(ways, seconds, options, tell) for seconds in options.seconds}
         facts = model.facts() | {"clips": options.clips, "in_flight": options.in_flight, "runs": options.runs}
@@ -70,7 +70,7 @@ def _timed(
         Side(name, lambda _, way=way: _answer(way, content, options))  # type: ignore[misc]
         for name, way in ways.items()
     ]
-    return interleaved(sides, options.runs, processor=_processor_seconds)
+    return interleaved(sides, options.runs, processor=processor_seconds)
 
 
 def _answer(way: Recognition, content: bytes, options: ClusterOptions) -> None:
@@ -82,26 +82,6 @@ def _answer(way: Recognition, content: bytes, options: ClusterOptions) -> None:
         waiting.append(way.submit(content))
     for answer in waiting:
         answer.result()
-
-
-def _processor_seconds() -> float:
-    """Return the processor time of this process and of all that came of it: the whole cluster."""
-    import psutil
-
-    own = psutil.Process()
-    total = 0.0
-    for process in (own, *own.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            used = process.cpu_times()
-            total += used.user + used.system
-    return total
-
-
-def _busy_cores(seconds: float) -> float:
-    """Return how many cores are busy while nothing is asked for."""
-    before = _processor_seconds()
-    time.sleep(seconds)
-    return round((_processor_seconds() - before) / seconds, 3)
 
 
 @contextmanager
@@ -180,17 +160,12 @@ def _row(seconds: float, name: str, sides: dict[str, Timed[None]], clips: int, i
         "way": name,
         "ms a clip": spread([1000 * taken / clips for taken in own]),
         "× real time": spread([seconds * clips / taken for taken in own]),
-        "overhead, %": None if name == LOCAL else _overhead(sides[LOCAL].seconds, own),
+        "overhead, %": None if name == LOCAL else more(sides[LOCAL].seconds, own),
         "core ms a clip": spread([1000 * busy / clips for busy in work]),
-        "more of the cores, %": None if name == LOCAL else _overhead(local, work),
+        "more of the cores, %": None if name == LOCAL else more(local, work),
     }
 
 
 def _work(timed: Timed[None], idle: float) -> list[float]:
     """Return the processor time of each round without what the idle cluster takes all the time."""
     return [busy - idle * taken for busy, taken in zip(timed.processor, timed.seconds, strict=True)]
-
-
-def _overhead(local: Sequence[float], other: Sequence[float]) -> Spread:
-    """Return how much longer `other` took in percent, from the ratio within each round."""
-    return spread([100 * (theirs / ours - 1) for ours, theirs in zip(local, other, strict=True)])

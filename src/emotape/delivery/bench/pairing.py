@@ -90,3 +90,8 @@ def spread(values: Sequence[float]) -> Spread:
 def times_faster(yardstick: Sequence[float], other: Sequence[float]) -> Spread:
     """Return how many times faster `other` was than `yardstick`, from the ratio within each round."""
     return spread([theirs / ours for theirs, ours in zip(yardstick, other, strict=True)])
+
+
+def more(yardstick: Sequence[float], other: Sequence[float]) -> Spread:
+    """Return how many percent more `other` took than `yardstick`, from the ratio within each round."""
+    return spread([100 * (theirs / ours - 1) for ours, theirs in zip(yardstick, other, strict=True)])

@@ -14,6 +14,7 @@ from emotape.delivery.cli import (
     batch,
     bench,
     bench_export,
+    bench_ray,
     cluster,
     doctor,
     evaluate,
@@ -27,10 +28,10 @@ from emotape.delivery.cli import (
     settings,
     top,
 )
-from emotape.delivery.cli.errors import exit_code_of, reader_left, report, unforeseen
+from emotape.delivery.cli.errors import exit_code_of, reader_left, report
 from emotape.delivery.cli.language import language_of
 from emotape.delivery.threads import settle
-from emotape.errors import EmotapeError
+from emotape.errors import EmotapeError, unforeseen
 from emotape.version import __version__
 from emotape.wording import interface_text
 
@@ -102,6 +103,8 @@ app.command("serve")(serve.serve)
 app.add_typer(keys.app, name="keys")
 app.add_typer(bench.app, name="bench")
 bench.app.command("export")(bench_export.export)
+bench.app.command("cluster")(bench_ray.cluster)
+bench.app.command("batch")(bench_ray.batch)
 app.add_typer(export.app, name="export")
 app.command("profile")(profile.profile)
 app.command("top")(top.top)

@@ -143,12 +143,13 @@ def _check(job: Job) -> None:
             if given is not None:
                 raise BadRequest("option_needs", option=option, needed="--ray ADDRESS")
     else:
-        _check_ray()
+        check_ray()
     if job.as_json and job.output.suffix == ".parquet":
         raise BadRequest("options_clash", options=f"--jsonl, --output {job.output}")
 
 
-def _check_ray() -> None:
+def check_ray() -> None:
+    """Raise BadRequest ("batch_needs_ray") unless the extra [cluster] is here."""
     try:
         import ray.data  # noqa: F401
     except ImportError as error:

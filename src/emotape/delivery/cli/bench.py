@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from pathlib import Path  # noqa: TC003 - typer reads annotations
+from typing import Annotated, Final, Literal
 
 import typer
 
 from emotape.delivery.cli.bench_lists import arithmetics, names, numbers, one_arithmetic, whole
+from emotape.delivery.cli.bench_parts import (
+    DtypesOption,
+    OutputOption,
+    RandomOption,
+    RunsOption,
+    ThreadsOption,
+    choose,
+    tell_all,
+)
 from emotape.delivery.cli.language import settle_language
 from emotape.delivery.cli.options import LanguageOption, ModelOption, ModelsFolderOption  # noqa: TC001 - so do these
 from emotape.errors import BadRequest
 from emotape.settings import read_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from emotape.delivery.bench.report import Findings
-    from emotape.delivery.bench.subject import Choice
 
 app = typer.Typer(
     help="Measure speed and memory on this machine, against others in the same run.", no_args_is_help=True
 )
 
 _DTYPES: Final = {"inference": "float32,bfloat16,int8", "tutorial": "auto"}
-
-RandomOption = Annotated[
-    str | None, typer.Option(help="Instead of a model: random weights of a published size, large or base.")
-]
-OutputOption = Annotated[
-    Path | None, typer.Option(help="Write the figures to this JSON file, and a plot (.png) beside it.")
-]
-RunsOption = Annotated[int, typer.Option(min=1, help="Rounds; every side has one turn in each.")]
-DtypesOption = Annotated[str, typer.Option("--dtype", help="Arithmetics of emotape, separated by commas.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads of the network. Unset: the machine's cores.")]
 
 
 @app.command()
@@ -69,12 +62,12 @@ def peers(
         from emotape.delivery.bench import tutorial
 
         asked = tutorial.TutorialOptions(choice, lengths[:2][-1], cores[-1], dtypes, runs=runs)
-        tell_all(lambda: tutorial.measure(asked, tell), output)
+        tell_all(tutorial.measure, asked, output)
         return
     from emotape.delivery.bench import peers as benchmark
 
     wanted = benchmark.PeersOptions(choice, lengths, cores, dtypes, runs)
-    tell_all(lambda: benchmark.measure(wanted, tell), output)
+    tell_all(benchmark.measure, wanted, output)
 
 
 @app.command()
@@ -92,7 +85,7 @@ def decode(
 
     settle_language(context, read_settings(language=language))
     asked = benchmark.DecodeOptions(names("--formats", formats), seconds, names("--against", against), runs)
-    tell_all(lambda: benchmark.measure(asked, tell), output)
+    tell_all(benchmark.measure, asked, output)
 
 
 @app.command()
@@ -113,7 +106,7 @@ def load(
 
     choice = choose(context, model, models_folder, random, language)
     asked = benchmark.LoadOptions(choice, seconds, arithmetics(dtype), threads, runs)
-    tell_all(lambda: benchmark.measure(asked, tell), output)
+    tell_all(benchmark.measure, asked, output)
 
 
 @app.command()
@@ -139,7 +132,7 @@ def throughput(
     asked = benchmark.ThroughputOptions(
         choice, whole("--clients", clients), requests, runs, threads, one_arithmetic(dtype), longest, soak
     )
-    tell_all(lambda: benchmark.measure(asked, tell), output)
+    tell_all(benchmark.measure, asked, output)
 
 
 @app.command()
@@ -172,7 +165,7 @@ def serve(
     asked = benchmark.ServeOptions(
         choice, peers_named, whole("--clients", clients), requests, runs, threads or cores(), longest, soak
     )
-    tell_all(lambda: benchmark.measure(asked, tell), output)
+    tell_all(benchmark.measure, asked, output)
 
 
 @app.command()
@@ -192,7 +185,7 @@ def parity(
 
     choice = choose(context, model, models_folder, random, language)
     asked = benchmark.ParityOptions(manifest, choice, arithmetics(dtype), threads)
-    tell_all(lambda: benchmark.measure(asked, tell), output)
+    tell_all(benchmark.measure, asked, output)
 
 
 @app.command()
@@ -220,7 +213,7 @@ def gpu(
     asked = GpuOptions(
         choice, device, numbers("--seconds", seconds), audio, arithmetics(dtype), tape_tokens, block, piece, runs
     )
-    tell_all(lambda: benchmark.measure(asked, tell), output)
+    tell_all(benchmark.measure, asked, output)
 
 
 @app.command()
@@ -246,7 +239,7 @@ def advice(
     choice = choose(context, model, models_folder, random, language)
     claims = names("--claim", claim) if claim is not None else ()
     asked = benchmark.AdviceOptions(choice, claims, seconds, threads, runs, device, redis)
-    tell_all(lambda: benchmark.measure(asked, tell), output)
+    tell_all(benchmark.measure, asked, output)
 
 
 @app.command()
@@ -268,57 +261,4 @@ def fleet(
 
     choice = choose(context, model, models_folder, random, language)
     asked = benchmark.FleetOptions(choice, numbers("--loads", loads), seconds, runs, longest, threads=threads)
-    tell_all(lambda: benchmark.measure(asked, tell), output)
-
-
-@app.command()
-def cluster(
-    context: typer.Context,
-    seconds: Annotated[str, typer.Option(help="Lengths of clips in seconds, separated by commas.")] = "3,10",
-    clips: Annotated[int, typer.Option(min=1, help="Clips in a round.")] = 64,
-    in_flight: Annotated[int, typer.Option(min=1, help="Clips under way at a time.")] = 32,
-    runs: RunsOption = 7,
-    random: RandomOption = None,
-    model: ModelOption = None,
-    models_folder: ModelsFolderOption = None,
-    language: LanguageOption = None,
-    output: OutputOption = None,
-) -> None:
-    """Measure what the way through Ray costs, beside the engine in one process on the same cores."""
-    from emotape.delivery.bench import cluster as benchmark
-    from emotape.delivery.cli.cluster import require_packages
-
-    require_packages()
-    choice = choose(context, model, models_folder, random, language)
-    asked = benchmark.ClusterOptions(choice, numbers("--seconds", seconds), clips, in_flight, runs)
-    tell_all(lambda: benchmark.measure(asked, tell), output)
-
-
-def choose(
-    context: typer.Context, model: str | None, folder: Path | None, random: str | None, language: str | None
-) -> Choice:
-    """Settle the language and the model. Raises BadRequest `bench_both_models`."""
-    from emotape.delivery.bench.subject import Choice
-
-    settings = read_settings(model=model, models_folder=folder, language=language)
-    settle_language(context, settings)
-    if model is not None and random is not None:
-        raise BadRequest("bench_both_models")
-    return Choice(settings.model, settings.models_folder, random)
-
-
-def tell_all(measure: Callable[[], Findings], output: Path | None) -> None:
-    """Measure, print the tables, and write what was asked for."""
-    from emotape.delivery.bench.report import Report, Surroundings
-
-    before = Surroundings()
-    report = Report(measure(), before)
-    typer.echo(report.text())
-    if output is not None:
-        for path in report.write(output):
-            tell(f"written: {path}")
-
-
-def tell(line: str) -> None:
-    """Say how far it is, on standard error."""
-    typer.echo(line, err=True)
+    tell_all(benchmark.measure, asked, output)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from emotape.delivery.cli.bench import OutputOption, RandomOption, RunsOption, choose, tell, tell_all
 from emotape.delivery.cli.bench_lists import names, numbers
+from emotape.delivery.cli.bench_parts import OutputOption, RandomOption, RunsOption, choose, tell_all
 from emotape.delivery.cli.options import LanguageOption, ModelOption, ModelsFolderOption  # noqa: TC001 - typer's
 
 
@@ -33,4 +33,4 @@ def export(
     asked = benchmark.ExportBenchOptions(
         choice, names("--dtype", dtype), numbers("--seconds", seconds), runs, threads, compared
     )
-    tell_all(lambda: benchmark.measure(asked, tell), output)
+    tell_all(benchmark.measure, asked, output)
