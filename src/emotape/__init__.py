@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from emotape.client.connection import ClientOptions
     from emotape.client.errors import RemoteError
     from emotape.client.retry import Retry
-    from emotape.client.streaming import StreamOptions
+    from emotape.client.streaming import StreamOptions, StreamResult, StreamSummary
     from emotape.client.synchronous import Client
     from emotape.engine.resident import EngineOptions
     from emotape.engine.result import Granularity, Prediction, Provenance, Segment
@@ -82,6 +82,8 @@ _HOMES = {
     "Segment": "engine.result",
     "SegmentOptions": "engine.segments",
     "StreamOptions": "client.streaming",
+    "StreamResult": "client.streaming",
+    "StreamSummary": "client.streaming",
     "TooLong": "errors",
     "Waveform": "audio.waveform",
     "WindowOptions": "audio.window",
@@ -121,6 +123,8 @@ __all__ = [
     "Segment",
     "SegmentOptions",
     "StreamOptions",
+    "StreamResult",
+    "StreamSummary",
     "TooLong",
     "Waveform",
     "WindowOptions",
