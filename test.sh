@@ -54,7 +54,7 @@ check() {  # every check runs, so that one round tells everything
 tests() {
     local report status=0
     report=$(mktemp)
-    python -m pytest "$@" | tee "$report" || status=$?
+    python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup "$@" | tee "$report" || status=$?
     if [ -n "$COMPLETE" ] && tail -n 1 "$report" | grep -Eq '[0-9]+ skipped'; then
         echo "FAILED: some tests were skipped, and EMOTAPE_TEST_COMPLETE allows none." >&2
         status=1

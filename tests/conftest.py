@@ -16,8 +16,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-GOLDEN = Path(__file__).parent / "golden"
-AUDIO = Path(__file__).parent / "data" / "audio"
+TESTS = Path(__file__).parent
+GOLDEN = TESTS / "golden"
+AUDIO = TESTS / "data" / "audio"
+SHARING = {"adapting", "cluster", "graph", "offline"}
+"""Folders whose tests have costly fixtures in common, such as a Ray cluster; elsewhere it is those of a file."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes run tests, let those that share fixtures run in one of them."""
+    for item in items:
+        folder, *_ = item.path.relative_to(TESTS).parts if item.path.is_relative_to(TESTS) else (item.path.name,)
+        group = folder if folder in SHARING else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
