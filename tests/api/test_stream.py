@@ -31,6 +31,7 @@ from emotape.delivery.api.stream_options import StreamBounds
 from emotape.delivery.api.stream_windows import Summary, Windows
 from emotape.errors import Overloaded
 from tests.api.conftest import AUDIO, ORIGIN, ready, running, visiting
+from tests.delivery.fakes import make_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,11 +197,26 @@ def test_the_final_message_is_the_mean_weighted_by_speech(client: TestClient) ->
     assert final["emotion"] == max(final["scores"], key=final["scores"].__getitem__)
     assert (final["ended"], final["skipped"], final["failed"]) == ("end", 0, 0)
     assert Summary().document()["emotion"] is None
+    below = {result["details"]["uncertain_below"] for result in results}
+    assert below == {final["uncertain_below"]}
+    assert final["uncertain"] == (final["confidence"] < final["uncertain_below"])
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.84, 1.1])
+def test_the_final_message_is_as_sure_as_its_mean_and_says_nothing_without_a_threshold(threshold: float | None) -> None:
+    summary, answer = Summary(), make_prediction(uncertain_below=threshold)
+    for _ in range(2):
+        summary.add(answer)
+    told = summary.document()
+    assert told.get("uncertain") == answer.uncertain
+    assert told.get("uncertain_below") == threshold
+    assert ("uncertain" in told) == ("uncertain_below" in told) == (threshold is not None)
 
 
 def test_chosen_labels_and_language_are_as_for_uploads(client: TestClient) -> None:
     asked = {"labels": "开心,sad", "language": "zh"}
-    result, *_ = talk(client, JFK.read_bytes(), window=2.0, hop=2.0, **asked)
+    result, *_, final = talk(client, JFK.read_bytes(), window=2.0, hop=2.0, **asked)
+    assert "uncertain" not in final
     upload = uploaded(client, sound(JFK).samples[:32_000], quality=True, **asked)
     same(result, upload)
     assert result["details"]["warnings"] == upload["details"]["warnings"]

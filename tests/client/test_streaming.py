@@ -45,9 +45,18 @@ def test_every_result_is_what_a_recognizer_says_of_the_window(place: Place, reco
     whole = emotape.decode(path).waveforms[0]
     assert isinstance(summary, StreamSummary)
     assert (summary.ended, summary.windows) == ("end", len(results))
+    assert summary.uncertain == (summary.confidence < (summary.uncertain_below or 0))
+    assert {result.prediction.uncertain_below for result in results} == {summary.uncertain_below}
     for result in results:
         part = whole.part(round(result.start * 16_000), round(result.stop * 16_000))
         same(result.prediction, recognizer.recognize(part, quality=True))
+
+
+def test_a_summary_of_an_older_or_a_newer_server_is_read_all_the_same() -> None:
+    older = {"type": "final", "ended": "end", "seconds": 1.0, "emotion": None, "confidence": 0.0, "scores": {}}
+    older |= dict.fromkeys(("windows", "skipped", "failed"), 0)
+    assert StreamSummary.of(older).uncertain is None
+    assert StreamSummary.of(older | {"uncertain": True, "uncertain_below": 0.5, "of tomorrow": 1}).uncertain is True
 
 
 def test_samples_larger_than_a_message_are_cut(place: Place) -> None:

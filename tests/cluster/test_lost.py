@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emotape.client.synchronous import Client
-from tests.cluster.conftest import STORE_BYTES, recording, sending
+from tests.cluster.conftest import STORE_BYTES, WORKER, recording, sending
 
 if TYPE_CHECKING:
     from tests.cluster.conftest import Served
@@ -29,24 +29,26 @@ def test_a_replica_that_is_killed_loses_no_request(served: Served, deployment: s
 
 
 def test_a_node_that_is_killed_loses_no_request(served: Served) -> None:
+    """With it go all that decode, and an engine; another node takes its place."""
     served.await_running("Engine", 2)
     with sending(served, recording("thorsten_neutral.opus")) as senders:
         senders.await_answers(6)
         served.cluster.remove_node(served.worker, allow_graceful=False)
+        node = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
+        served.worker = served.cluster.add_node(num_cpus=2, resources=WORKER, **node)
         senders.await_answers(30)
     assert senders.failures == []
-    served.worker = served.cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES, include_dashboard=False)
     served.await_running("Engine", 2)
 
 
 def test_a_client_survives_an_ingress_that_is_killed(served: Served) -> None:
     """The proxy answers with an error that is not ours, or hangs up; the client asks again."""
     content = recording("thorsten_neutral.opus")
-    (ingress,) = served.processes("Ingress")
+    ingress, *others = served.processes("Ingress")
     with Client(served.url) as client:
         expected = client.recognize(content).confidence
         answers = [client.submit(content) for _ in range(20)]
         os.kill(ingress.pid, signal.SIGKILL)
         found = [answer.result(120).confidence for answer in answers]
     assert found == pytest.approx([expected] * 20, abs=1e-6)
-    served.await_running("Ingress", 1)
+    served.await_running("Ingress", 1 + len(others))

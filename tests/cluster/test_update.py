@@ -2,58 +2,45 @@
 
 from __future__ import annotations
 
-import sys
+import io
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import soundfile
 
-from emotape.delivery.clock import local_now
-from emotape.delivery.cluster.config import checked
-from emotape.delivery.cluster.running import deploy, wait_until_ready
-from tests.cluster.conftest import recording, sending
+from tests.cluster.conftest import AUDIO, deployed, recording, sending
 
 if TYPE_CHECKING:
     from tests.cluster.conftest import Served
 
-
-def tell(words: str) -> None:
-    """Show what Ray Serve says, when the test fails."""
-    sys.stdout.write(f"{local_now():%X} {words}\n")
-
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:`look_back_period_s`:FutureWarning"),  # the test has little time to look back
-]
+pytestmark = pytest.mark.slow
 
 
 def test_an_update_and_scaling_lose_no_request(served: Served) -> None:
     document = deepcopy(served.document)
-    _, decoding, engine = document["applications"][0]["deployments"]
-    decoding["ray_actor_options"]["num_cpus"] = 0.2  # these replicas are replaced
-    engine["ray_actor_options"]["num_cpus"] = 0.9
-    del engine["num_replicas"]
-    engine["autoscaling_config"] = {
-        "min_replicas": 1,
-        "max_replicas": 2,
-        "initial_replicas": 1,
-        "upscale_delay_s": 0,
-        "downscale_delay_s": 1,
-        "look_back_period_s": 1.5,
-        "policy": {
-            "policy_function": "emotape.delivery.cluster.scaling:QueuedSeconds",
-            "policy_kwargs": {"queued_seconds": 1.0},
-        },
-    }
-    before = {process.pid for process in served.processes("Engine")}
-    with sending(served, recording("thorsten_neutral.opus"), threads=2) as senders:
-        deploy(checked(document))
-        wait_until_ready("emotape", tell)
+    parts = document["applications"][0]["deployments"]
+    for part in parts:
+        part["ray_actor_options"]["num_cpus"] *= 0.9  # its replicas are replaced
+    parts[-1]["autoscaling_config"] |= {"min_replicas": 1, "initial_replicas": 1}
+    before = {process.pid for part in parts for process in served.processes(part["name"])}
+    assert len(before) == 5
+    with sending(served, recording("thorsten_neutral.opus"), threads=2, pause=0.1) as senders:
+        deployed(document)
+        served.document = document
         served.await_running("Engine", 1)
-        assert before.isdisjoint(process.pid for process in served.processes("Engine"))
-        with sending(served, recording("jfk.flac"), threads=8) as more:
+        assert before.isdisjoint(process.pid for part in parts for process in served.processes(part["name"]))
+        with sending(served, long_recording(), threads=2) as more:
             served.await_running("Engine", 2)
         served.await_running("Engine", 1)
         senders.await_answers(4)
     assert senders.failures == more.failures == []
+
+
+def long_recording() -> bytes:
+    """Return half a minute of speech: it fills the queue of an engine, and costs little besides."""
+    samples, rate = soundfile.read(AUDIO / "jfk.flac", dtype="int16")
+    file = io.BytesIO()
+    soundfile.write(file, np.resize(samples, 30 * rate), rate, format="WAV")
+    return file.getvalue()

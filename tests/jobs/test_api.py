@@ -75,7 +75,8 @@ def test_a_job_says_of_each_recording_what_recognize_says(client: TestClient) ->
     (answer,) = good["answers"]
     for key in ("file", "emotion", "confidence", "scores", "granularity"):
         assert answer[key] == direct[key]
-    assert answer["details"]["segments"] == direct["details"]["segments"]
+    for key in ("segments", "uncertain", "uncertain_below"):
+        assert answer["details"][key] == direct["details"][key]
     assert bad["state"] == "failed"
     assert bad["answers"][0]["error"]["code"] == "text_not_audio"
 
@@ -335,7 +336,7 @@ def test_answers_of_jobs_are_in_the_history(client: TestClient, service: Service
     (line,) = client.get("/v1/history").json()["lines"]
     ((answer,), _) = (result["answers"] for result in results(client, job))
     assert (line["id"], line["file"]) == (job, "0.wav")
-    assert line["emotion"] == answer["emotion"]
+    assert (line["emotion"], line["uncertain"]) == (answer["emotion"], answer["details"]["uncertain"])
     assert line["seconds"] == pytest.approx(answer["details"]["seconds"], abs=1e-4)
     assert line["model"] == answer["details"]["provenance"]["model"]
     assert client.get("/v1/history", params={"emotion": "no such"}).json()["lines"] == []

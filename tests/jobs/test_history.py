@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from emotape.store.history import History, HistoryOptions
+from emotape.store.schema import STEPS
 from emotape.store.sqlite import SqliteDatabase
 from tests.jobs.conftest import Clock
 from tests.jobs.fakes import SECOND
@@ -44,6 +48,32 @@ def test_lines_say_what_was_answered_and_come_newest_first(history: History) -> 
     assert (newest.id, newest.time, newest.caller) == ("request 2", Clock().now, "me")
     assert (newest.emotion, newest.confidence) == (ANSWER.emotion, ANSWER.confidence)
     assert (newest.seconds, newest.granularity, newest.model) == (1.0, "utterance", "fake")
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0, 1.1])
+def test_lines_say_whether_the_model_was_sure(history: History, threshold: float | None) -> None:
+    answer = replace(ANSWER, uncertain_below=threshold)
+    history.record("r", "me", "a.wav", answer)
+    history.flush()
+    (line,) = history.lines("me", 1)
+    assert line.uncertain is answer.uncertain
+
+
+def test_lines_of_an_older_program_stay_and_say_nothing_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "emotape.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        for step in STEPS[:2]:
+            connection.executescript(step)
+        connection.execute("PRAGMA user_version = 2")
+        connection.execute(
+            "INSERT INTO history (id, time, caller, file, seconds, emotion, confidence, granularity, model)"
+            " VALUES ('r', 1800000000, 'me', 'old.wav', 1.5, 'happy', 0.9, 'utterance', 'm')"
+        )
+        connection.commit()
+    with closing(SqliteDatabase(path)) as database, closing(History(database, clock=Clock())) as history:
+        history.record("r", "me", "new.wav", replace(ANSWER, uncertain_below=1.1))
+        history.flush()
+        assert {line.file: line.uncertain for line in history.lines("me", 9)} == {"new.wav": True, "old.wav": None}
 
 
 def test_pages_and_emotions_choose_lines(history: History) -> None:

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -449,8 +451,9 @@ def test_the_history_is_the_same_there(postgres: PostgresServer) -> None:
     for number in range(5):
         history.record("r", "me", f"{number}\0", ANSWER)
         history.flush()
-    history.record("r", "you", "other", ANSWER)
+    history.record("r", "you", "other", replace(ANSWER, uncertain_below=1.1))
     history.flush()
+    assert [line.uncertain for who in ("me", "you") for line in history.lines(who, 1)] == [None, True]
     emotion = ANSWER.emotion
     assert history.lines("me", 9)[0].file == "4\ufffd"
     assert history.lines("me", 9) == history.lines("me", 9, emotion=emotion)
@@ -462,6 +465,17 @@ def test_the_history_is_the_same_there(postgres: PostgresServer) -> None:
     assert history.lines("you", 9) == []
     history.close()
     database.close()
+
+
+def test_a_history_of_an_older_program_is_brought_up_to_date(postgres: PostgresServer) -> None:
+    with closing(in_postgres(postgres.url).database) as database, closing(History(database)) as history:
+        history.record("r", "me", "old", replace(ANSWER, uncertain_below=1.1))
+    postgres.ask("ALTER TABLE history DROP COLUMN uncertain")
+    postgres.ask("DELETE FROM versions WHERE version = 3")
+    with closing(in_postgres(postgres.url).database) as database, closing(History(database)) as history:
+        history.record("r", "me", "new", replace(ANSWER, uncertain_below=0.0))
+        history.flush()
+        assert [(line.file, line.uncertain) for line in history.lines("me", 9)] == [("new", False), ("old", None)]
 
 
 def test_lines_of_the_history_wait_for_a_server_that_is_away(away: PostgresServer) -> None:

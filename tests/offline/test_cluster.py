@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
+import emotape
 from emotape.delivery.offline.item import Item
 from emotape.delivery.offline.rows import Asked, score_keys
 from tests.conftest import AUDIO
@@ -35,14 +36,15 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
-    """Start a cluster of this process's own."""
+    """Start a cluster of this process's own, whose workers run the code that is tested."""
     import logging
 
     import ray
 
+    places = (Path(__file__).parents[2], Path(emotape.__file__).parents[1])
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, places)))
         ray.init(
             address="local",
             num_cpus=2,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from emotape.delivery.batch import LARGE
+from emotape.delivery.offline.forms import JsonRows
 from emotape.delivery.offline.item import Item
 from emotape.delivery.offline.local import LocalEngine, Room, room_for
-from emotape.delivery.offline.rows import Asked
+from emotape.delivery.offline.parquet import ParquetRows
+from emotape.delivery.offline.rows import Asked, answer_row
 from emotape.engine.plan import Machine, plan
 from emotape.errors import BadAudio, BadRequest, EngineFault, Overloaded
 from tests.delivery.fakes import make_prediction
@@ -103,6 +107,17 @@ def test_every_recording_gets_one_row_however_full_the_queue_is(
     assert sorted(row["path"] for row in found) == sorted(f"{number}.wav" for number in range(count))
     assert all(row["emotion"] == "happy" for row in found)
     assert engine.most <= min(room, under_way if backlog == 0.0 else 1)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0, 1.1])
+def test_a_row_says_whether_the_model_is_sure(threshold: float | None) -> None:
+    prediction = make_prediction(uncertain_below=threshold)
+    row = answer_row(Item("a", b""), prediction, ASKED)
+    assert row["uncertain"] is prediction.uncertain
+    (told,) = map(json.loads, JsonRows(ASKED).encode([row]).splitlines())
+    assert told["uncertain"] is prediction.uncertain
+    table = pa.ipc.read_record_batch(pa.py_buffer(ParquetRows(ASKED).encode([row])), ParquetRows(ASKED).schema)
+    assert table.column("uncertain").to_pylist() == [prediction.uncertain]
 
 
 def test_what_names_no_recording_is_a_row_without_the_engine() -> None:

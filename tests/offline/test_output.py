@@ -212,6 +212,27 @@ def test_another_command_another_arithmetic_and_strangers_files_are_refused(name
     assert len(results(place)) == COUNT
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_what_another_version_began_with_other_columns_is_refused_and_left_as_it_is(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finished or not: its journal holds rows that this version would misread."""
+    place, made = PLACES[name], form(name)
+    with monkeypatch.context() as patch:
+        patch.setattr("emotape.delivery.offline.output._FORMAT", 1)
+        with Output(place, made, {"granularity": "utterance"}) as output:
+            for item in Numbers(5).items():
+                output.add(packed([row_of(item)], made))
+    before = {path: path.read_bytes() for path in place.folder.iterdir()}
+    assert refusal(place, made) == "batch_other_format"
+    assert {path: path.read_bytes() for path in place.folder.iterdir()} == before
+    with monkeypatch.context() as patch:
+        patch.setattr("emotape.delivery.offline.output._FORMAT", 1)
+        go(place, made)
+    assert len(results(place)) == COUNT, "the version that began it goes on"
+    assert refusal(place, made) == "batch_other_format"
+
+
 def test_two_at_once_are_refused_and_damage_is_told() -> None:
     place, made = PLACES["parquet"], form("parquet")
     with Output(place, made, {"granularity": "utterance"}):

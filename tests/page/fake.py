@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +31,7 @@ class FakeRecognizer:
     failure: Exception | None = None
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     held: bool = False
+    uncertain_below: float | None = None
     progress: Progress = field(default_factory=lambda: Progress("queued", ahead_seconds=35.0))
     asked: list[tuple[str, bool]] = field(default_factory=list)
     given: list[Pending[Prediction]] = field(default_factory=list)
@@ -53,7 +54,8 @@ class FakeRecognizer:
             raise self.failure
         pending: Pending[Prediction] = Pending()
         pending.follow(lambda: self.progress)
-        pending.answer = prediction(source, granularity=granularity, embedding=embedding)  # type: ignore[attr-defined]
+        answer = prediction(source, granularity=granularity, embedding=embedding)
+        pending.answer = replace(answer, uncertain_below=self.uncertain_below)  # type: ignore[attr-defined]
         self.given.append(pending)
         if not self.held:
             _answer(pending)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import zipfile
 from pathlib import Path
@@ -133,8 +134,20 @@ def test_of_several_files_the_bad_one_gets_its_error_and_the_others_their_answer
     table = behind(here, state["downloads"]["results.csv"]).read_text(encoding="utf-8").splitlines()
     assert [row.split(",")[0] for row in table[1:]] == [recording.name, notes.name, recording.name]
     assert table[2].endswith(state["files"][1]["error"]["code"])
+    assert [file.get("uncertain") for file in state["files"]] == [None, None, None]
     with zipfile.ZipFile(behind(here, state["downloads"]["emotape.zip"])) as archive:
         assert sum(name.endswith("result.json") for name in archive.namelist()) == 2
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.1])
+def test_the_list_of_files_and_the_table_say_whether_the_model_is_sure(
+    desk: Callable[..., Desk], recording: Upload, threshold: float
+) -> None:
+    here = desk(FakeRecognizer(uncertain_below=threshold))
+    state = last(here, recording, recording)
+    assert [file["uncertain"] for file in state["files"]] == [threshold > 1] * 2
+    table = behind(here, state["downloads"]["results.csv"]).read_text(encoding="utf-8").splitlines()
+    assert [row["uncertain"] for row in csv.DictReader(table)] == [str(threshold > 1).lower()] * 2
 
 
 def test_a_single_file_needs_no_table_of_files(desk: Callable[..., Desk], recording: Upload) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
@@ -139,8 +140,13 @@ def test_several_files_get_a_row_each_and_the_bad_one_its_error(visit: Visit, re
     assert "What to do" in card.inner_text()
     assert "Traceback" not in visit.page.content()
     assert visit.page.locator(".verdict").count() == 0
-    table = download(visit, "results.csv", "#files").decode().splitlines()
-    assert len(table) == 5
+    table = list(csv.DictReader(download(visit, "results.csv", "#files").decode().splitlines()))
+    assert len(table) == 4
+    for place, row in enumerate(table):
+        assert ("uncertain" in rows.nth(place).inner_text()) == (row["uncertain"] == "true")
+    visit.page.locator("#history li").nth(2).wait_for()
+    told = "".join(visit.page.locator("#history li .number").all_inner_texts())
+    assert told.count("uncertain") == sum(row["uncertain"] == "true" for row in table)
     visit.page.get_by_role("button", name="silent.wav", exact=True).click()
     visit.page.locator('.notes li[data-code="silent"]').wait_for()
 

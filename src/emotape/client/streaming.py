@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -66,7 +66,7 @@ class StreamSummary:
     """The whole stream: the windows' scores weighted by seconds of speech.
 
     `ended` says why it ended: "end", "idle", "limit" (of the server) or "draining" (the server stops). `windows` were
-    answered, `skipped` came too fast, `failed` were refused.
+    answered, `skipped` came too fast, `failed` were refused. `uncertain` and `uncertain_below` are as of a Prediction.
     """
 
     emotion: str | None
@@ -77,6 +77,14 @@ class StreamSummary:
     skipped: int
     failed: int
     ended: str
+    uncertain: bool | None = None
+    uncertain_below: float | None = None
+
+    @staticmethod
+    def of(message: Mapping[str, Any]) -> StreamSummary:
+        """Return the summary that a server tells; what a newer one tells beside is left out."""
+        known = {field.name for field in fields(StreamSummary)}
+        return StreamSummary(**{key: value for key, value in message.items() if key in known})
 
 
 async def talk(
@@ -112,7 +120,7 @@ async def talk(
 def _read(message: Mapping[str, Any]) -> StreamResult | StreamSummary:
     """Return what a message says; one about no window in particular is the stream's own error, and raised."""
     if message["type"] == "final":
-        return StreamSummary(**{key: value for key, value in message.items() if key != "type"})
+        return StreamSummary.of(message)
     if message["type"] == "error" and "start" not in message:
         raise told(message["error"])
     where = (message["start"], message["stop"], message["skipped"])

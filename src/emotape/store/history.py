@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emotape.engine.result import Prediction
-    from emotape.store.database import Connection, Database
+    from emotape.store.database import Connection, Database, Row
 
 log = logging.getLogger("emotape")
 
 _WAITING: Final = 10_000  # lines in memory; beyond that, while the disk stalls, the oldest are lost
 _AGAIN_SECONDS: Final = 1.0
+_GATHER_SECONDS: Final = 0.1  # a transaction costs as much for one line as for a hundred
 _TRIM_EVERY: Final = 1_000  # lines
 
 
@@ -37,7 +38,10 @@ class HistoryOptions:
 
 @dataclass(frozen=True)
 class Line:
-    """One answered recording. `number` grows; it is 0 before the line is written. `seconds` is the audio's length."""
+    """One answered recording. `number` grows; it is 0 before the line is written. `seconds` is the audio's length.
+
+    `uncertain` is None for a model without a threshold, and in lines of before there were any.
+    """
 
     id: str
     time: float
@@ -46,6 +50,7 @@ class Line:
     seconds: float
     emotion: str | None
     confidence: float
+    uncertain: bool | None
     granularity: str
     model: str
     number: int = 0
@@ -63,6 +68,7 @@ class History:
         self._waiting: deque[Line] = deque(maxlen=_WAITING)
         self._changed = threading.Condition()
         self._writing = False
+        self._is_awaited = False
         self._is_stalled = False
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -78,6 +84,7 @@ class History:
             float(prediction.seconds),
             prediction.emotion,
             float(prediction.confidence),
+            prediction.uncertain,
             prediction.granularity,
             prediction.provenance.model,
         )
@@ -85,18 +92,21 @@ class History:
             if not self._closed:
                 self._waiting.append(line)
                 self._start()
-                self._changed.notify_all()
+                if len(self._waiting) == 1:  # whoever gathers lines is not woken by each
+                    self._changed.notify_all()
 
     def lines(self, caller: str, limit: int, before: int | None = None, emotion: str | None = None) -> list[Line]:
         """Return a caller's lines, the newest first; `before` is the number of the last one already seen."""
+        self.flush()
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT id, time, caller, file, seconds, emotion, confidence, granularity, model, number FROM history"
+                "SELECT id, time, caller, file, seconds, emotion, confidence, uncertain, granularity, model, number"
+                " FROM history"
                 " WHERE caller = ? AND number < ? AND time >= ? AND (CAST(? AS TEXT) IS NULL OR emotion = ?)"
                 " ORDER BY number DESC LIMIT ?",
                 (caller, 2**62 if before is None else before, self._oldest(), emotion, emotion, limit),
             )
-            return [Line(**dict(row)) for row in rows]
+            return [_line(row) for row in rows]
 
     def clear(self, caller: str) -> int:
         """Forget a caller's lines; return how many there were."""
@@ -107,6 +117,8 @@ class History:
     def flush(self) -> None:
         """Wait until everything that was noted is written, or given up, or waits for a database that is away."""
         with self._changed:
+            self._is_awaited = True
+            self._changed.notify_all()
             self._changed.wait_for(lambda: (not self._waiting or self._is_stalled) and not self._writing)
 
     def close(self) -> None:
@@ -145,9 +157,11 @@ class History:
                 self._changed.wait_for(lambda: self._closed, _AGAIN_SECONDS)
 
     def _taken(self) -> list[Line]:
-        """Wait for lines and take them all; nothing once it is closed."""
+        """Wait for lines, and a little for more, and take them all; nothing once it is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
+            self._changed.wait_for(lambda: self._is_awaited or self._closed, _GATHER_SECONDS)
+            self._is_awaited = False
             lines = list(self._waiting)
             self._waiting.clear()
             self._writing = bool(lines)
@@ -156,8 +170,9 @@ class History:
     def _write(self, lines: list[Line]) -> None:
         with self._database.change() as connection:
             connection.executemany(
-                "INSERT INTO history (id, time, caller, file, seconds, emotion, confidence, granularity, model)"
-                " VALUES (:id, :time, :caller, :file, :seconds, :emotion, :confidence, :granularity, :model)",
+                "INSERT INTO history"
+                " (id, time, caller, file, seconds, emotion, confidence, uncertain, granularity, model) VALUES"
+                " (:id, :time, :caller, :file, :seconds, :emotion, :confidence, :uncertain, :granularity, :model)",
                 [asdict(line) for line in lines],
             )
             self._until_trim -= len(lines)
@@ -173,3 +188,8 @@ class History:
 
     def _oldest(self) -> float:
         return self._clock() - self._options.keep_seconds
+
+
+def _line(row: Row) -> Line:
+    uncertain = row["uncertain"]
+    return Line(**{**dict(row), "uncertain": None if uncertain is None else bool(uncertain)})

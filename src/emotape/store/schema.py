@@ -102,7 +102,12 @@ CREATE INDEX jobs_in_turn ON jobs (served, number) WHERE finished IS NULL;
 """
 """Calls are made by one process of several; and what has ended is not looked through for what comes next."""
 
-STEPS: Final = (_FIRST, _SHARED)
+_UNCERTAIN: Final = """
+ALTER TABLE history ADD COLUMN uncertain BOOLEAN;
+"""
+"""Lines of the history say whether the model was sure; nobody knows that of older ones."""
+
+STEPS: Final = (_FIRST, _SHARED, _UNCERTAIN)
 """What leads from each version of the schema to the next; only ever added to."""
 
 

@@ -21,7 +21,10 @@ Who = Annotated[Caller, Depends(caller)]
 
 
 class HistoryLine(BaseModel):
-    """One answered recording: the id of its request or job, when (UTC), its name and length, and what was heard."""
+    """One answered recording: the id of its request or job, when (UTC), its name and length, and what was heard.
+
+    `uncertain` is null where the model had no threshold.
+    """
 
     number: int
     id: str
@@ -30,6 +33,7 @@ class HistoryLine(BaseModel):
     seconds: float
     emotion: str | None
     confidence: float
+    uncertain: bool | None
     granularity: str
     model: str
 

@@ -41,7 +41,11 @@ class Failure(BaseModel):
 
 
 class Recognition(BaseModel):
-    """A recording's emotion. `details` holds warnings, provenance, stages; frames, segments, embedding if asked for."""
+    """A recording's emotion.
+
+    `details` holds warnings, provenance and stages; `uncertain` and `uncertain_below` where the model has a threshold;
+    frames, segments, embedding and quality if asked for.
+    """
 
     file: str
     emotion: str | None

@@ -69,7 +69,10 @@ class Windows:
 
 
 class Summary:
-    """The windows' scores, weighted by their seconds of speech, and what became of every window."""
+    """The windows' scores, weighted by their seconds of speech, and what became of every window.
+
+    The scores are joined as those of a long recording's windows are, so that the model's threshold holds for them, too.
+    """
 
     def __init__(self) -> None:
         self.answered = 0
@@ -77,26 +80,34 @@ class Summary:
         self.failed = 0
         self._weights: list[float] = []
         self._scores: list[dict[str, float]] = []
+        self._uncertain_below: float | None = None
 
     def add(self, prediction: Prediction) -> None:
         """Take the prediction of one window."""
         self.answered += 1
         self._weights.append(prediction.speech_seconds)
         self._scores.append(dict(prediction.scores))
+        self._uncertain_below = prediction.uncertain_below
 
     def document(self) -> dict[str, Any]:
-        """Return the whole as plain values; no emotion where there are no scores."""
+        """Return the whole as plain values; no emotion without scores, and no `uncertain` without a threshold."""
         scores = self._mean()
         emotion = max(scores, key=lambda key: scores[key]) if scores else None
+        confidence = scores.get(emotion, 0.0) if emotion is not None else 0.0
         shown = dict.fromkeys(OFFICIAL_KEYS, 0.0) | scores
         return {
             "emotion": emotion,
-            "confidence": 0.0 if emotion is None else round(scores[emotion], _DIGITS),
+            "confidence": round(confidence, _DIGITS),
+            **({} if emotion is None else self._doubt(confidence)),
             "scores": {key: round(score, _DIGITS) for key, score in shown.items()},
             "windows": self.answered,
             "skipped": self.skipped,
             "failed": self.failed,
         }
+
+    def _doubt(self, confidence: float) -> dict[str, Any]:
+        below = self._uncertain_below
+        return {} if below is None else {"uncertain": confidence < below, "uncertain_below": below}
 
     def _mean(self) -> dict[str, float]:
         if not self._scores or not self._scores[0]:

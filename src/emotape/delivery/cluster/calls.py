@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from emotape.delivery.cluster.messages import About, Answers, Question, Sound
 
 RETRY_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.5  # how often a call that nobody has taken looks whether its sound is lost
 
 
 class Lost(Exception):
@@ -48,7 +49,7 @@ class Replicas:
         decoded = self.decoding.decode.remote(files)
         try:
             bare = [replace(question, content=None) for question in questions]
-            return cast("Answers", await self._answered(self._engine(model).recognize, bare, decoded))
+            return cast("Answers", await self._answered(self._engine(model).recognize, bare, decoded, sound=decoded))
         except asyncio.CancelledError:
             decoded.cancel()
             raise
@@ -65,11 +66,10 @@ class Replicas:
     def _engine(self, model: str) -> Any:
         return self.engine.options(multiplexed_model_id=model) if model else self.engine
 
-    async def _answered(self, method: Any, *arguments: object) -> Any:
+    async def _answered(self, method: Any, *arguments: object, sound: Any = None) -> Any:
         response = method.remote(*arguments)
         try:
-            # Ray's developer API: it waits until a replica has taken the call, for ever if there is none.
-            await asyncio.wait_for(response._to_object_ref(), self.patience)  # noqa: SLF001
+            await asyncio.wait_for(_taken(response, sound), self.patience)
             return await response
         except TimeoutError as error:
             response.cancel()
@@ -79,6 +79,36 @@ class Replicas:
             raise
         except Exception as error:
             raise translated(error) from error
+
+
+async def _taken(response: Any, sound: Any) -> None:
+    """Return when a replica has taken a call, or raise what became of the call whose sound goes with it.
+
+    Where a sound is lost, Ray Serve blames the replica that was to take it, and would ask replicas for ever.
+    """
+    # Ray's developer API: it waits until a replica has taken the call, for ever if there is none.
+    taken = asyncio.ensure_future(response._to_object_ref())  # noqa: SLF001
+    try:
+        while not (await asyncio.wait({taken}, timeout=_LOOK_SECONDS))[0]:
+            if sound is not None:
+                await _check(sound)
+        await taken
+    finally:
+        taken.cancel()
+
+
+async def _check(sound: Any) -> None:
+    """Raise what a call raises that has ended without a sound; one that is there is not brought here."""
+    import ray
+    from ray.experimental import get_local_object_locations
+
+    try:
+        result = sound._to_object_ref_sync(0, _allow_running_in_asyncio_loop=True)  # noqa: SLF001
+    except TimeoutError:  # nobody has taken that call yet
+        return
+    ended, _ = ray.wait([result], timeout=0, fetch_local=False)
+    if ended and not get_local_object_locations([result])[result]["node_ids"]:
+        await result  # it is small, or an error
 
 
 def _unless_error(found: Any) -> Any:

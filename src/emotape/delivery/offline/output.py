@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 HEADER: Final = "_batch.json"
 JOURNAL: Final = "_journal"
 BYTES: Final = 64 * 1024**2  # of rows in one part, before compression
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""Which columns there are; 1 had no `uncertain`."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Output:
     """The results of one command, opened by one process at a time.
 
     `asked` says what is asked of every recording, in values that JSON holds. `known` are the keys of what is done,
-    `done` and `failed` count it. Raises BadRequest: "batch_busy", "batch_foreign", "batch_other_command",
-    "batch_damaged" or "output_unwritable".
+    `done` and `failed` count it. Raises BadRequest: "batch_busy", "batch_foreign", "batch_other_format",
+    "batch_other_command", "batch_damaged" or "output_unwritable".
     """
 
     def __init__(self, place: Place, form: Form, asked: Mapping[str, Any]) -> None:
@@ -153,7 +154,9 @@ class Output:
         if noted is None:
             noted = {"format": _FORMAT, "asked": dict(asked), "arithmetic": None}
             write_json(self._folder / HEADER, noted)
-        if noted["format"] != _FORMAT or noted["asked"] != asked:
+        if noted["format"] != _FORMAT:
+            raise BadRequest("batch_other_format", path=str(self._folder), noted=noted["format"], wanted=_FORMAT)
+        if noted["asked"] != asked:
             raise BadRequest("batch_other_command", path=str(self._folder), **_difference(noted["asked"], asked))
         return noted
 
@@ -238,5 +241,5 @@ def _number(part: Path) -> int:
 def _difference(noted: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
     """Return the first thing in which two commands differ, as facts of an error."""
     names = [name for name in {**noted, **wanted} if noted.get(name) != wanted.get(name)]
-    name = next(iter(names), "format")
+    name = names[0]
     return {"what": name, "noted": str(noted.get(name)), "wanted": str(wanted.get(name))}

@@ -151,7 +151,12 @@ class _Item:
 
     def _summary(self) -> dict[str, Any]:
         assert self.shelved is not None  # noqa: S101 - only asked of what is answered
-        return {"label": self.shelved.label, "confidence": self.shelved.document["confidence"]}
+        document = self.shelved.document
+        return {
+            "label": self.shelved.label,
+            "confidence": document["confidence"],
+            "uncertain": document["details"].get("uncertain"),
+        }
 
 
 def _withdraw(submitted: asyncio.Task[Pending[Prediction]]) -> None:

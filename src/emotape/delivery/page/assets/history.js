@@ -1,7 +1,7 @@
 // What this browser recognized before, kept in the browser alone: scores, never sound.
 
 import { element, replace } from "./element.js";
-import { labelName, moment, percent, say } from "./words.js";
+import { labelName, moment, say, sureness } from "./words.js";
 
 const KEY = "emotape.history";
 const ENTRIES = 50;
@@ -30,7 +30,7 @@ function entry(view, show) {
     element("span", { class: "when" }, moment(view.time)),
     element("span", { class: "what" }, view.file),
     element("span", { class: "feeling" }, label ? `${label.emoji} ${labelName(label)}` : "–"),
-    element("span", { class: "number" }, label ? percent(view.confidence) : "")));
+    element("span", { class: "number" }, label ? sureness(view) : "")));
 }
 
 // A browser that forbids storage, or another program's entry under our name, is no history.

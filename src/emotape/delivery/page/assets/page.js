@@ -6,7 +6,7 @@ import { watchMachine } from "./monitor.js";
 import { drawProgress, followLoading, giveUp, watchButtons } from "./progress.js";
 import { relabel } from "./relabel.js";
 import { errorCard, showResult } from "./result.js";
-import { labelName, learn, percent, say } from "./words.js";
+import { labelName, learn, say, sureness } from "./words.js";
 
 const views = new Map(); // address → what it holds
 const remembered = new Set(); // addresses that are in the history
@@ -98,7 +98,7 @@ function showStored(view) {
 
 function spoken(view) {
   const label = view.labels.find((label) => label.key === view.emotion);
-  return label ? `${view.file}: ${labelName(label)}, ${percent(view.confidence)}` : view.file;
+  return label ? `${view.file}: ${labelName(label)}, ${sureness(view)}` : view.file;
 }
 
 function show(card, words) {
@@ -138,7 +138,7 @@ function fileRow(file, place) {
     ? [element("td", { class: "failed", colspan: 2 }, file.error.message)]
     : file.view
       ? [element("td", {}, file.label ? `${file.label.emoji} ${labelName(file.label)}` : "–"),
-        element("td", { class: "number" }, percent(file.confidence))]
+        element("td", { class: "number" }, sureness(file))]
       : [element("td", { class: "quiet", colspan: 2 }, say(`stage_${file.stage}`))];
   return element("tr", { class: place === chosen ? "chosen" : "", "data-stage": file.stage },
     element("th", { scope: "row" }, open), cells);

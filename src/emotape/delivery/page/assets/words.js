@@ -33,6 +33,11 @@ export function percent(share) {
   return `${(100 * share).toFixed(1)}%`;
 }
 
+// How sure the model is of an answer in a list.
+export function sureness(answer) {
+  return answer.uncertain ? `${percent(answer.confidence)} · ${say("unsure")}` : percent(answer.confidence);
+}
+
 export function clock(seconds, digits = 1) {
   const parts = 10 ** digits;
   const all = Math.round(seconds * parts);
