@@ -73,7 +73,8 @@ class ClipAttention:
     def _attend_head(self, out: Tensor, query: Tensor, key: Tensor, value: Tensor, distance: Tensor, head: int) -> None:
         slope, scale = self._slopes[head], query.shape[-1] ** -0.5
         scores = torch.addmm(distance, query[:, head], key[:, head].T, beta=-slope, alpha=scale)
-        out[:, head] = scores.softmax(-1) @ value[:, head]
+        torch.softmax(scores, -1, out=scores)
+        torch.mm(scores, value[:, head], out=out[:, head])
 
     def _distance(self, rows: slice, tokens: int, like: Tensor) -> Tensor:
         """Return |i − j| [rows, tokens] for one block of queries of a clip, 0 where i or j is an extra token."""

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from emotape.model.attention import Attention, alibi_slopes
-from emotape.model.pieces import ROWS_IN_CACHE, Pieces, by_rows, pieces
+from emotape.model.pieces import ROWS_IN_CACHE, Pieces, by_rows, gelu_, pieces
 from emotape.model.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class FeatureExtractor(nn.Module):
     def _features(self, wave: Tensor, first: int, stop: int) -> Tensor:
         x = wave[first * self.dims.stride : (stop - 1) * self.dims.stride + self.dims.field, None]
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.gelu(norm(convolution(x)))
+            x = gelu_(norm(convolution(x)))
         return x
 
 
@@ -121,14 +121,18 @@ class PositionEncoder(nn.Module):
 
         `frames`: those at a time, for a processor.
         """
+        gelu = F.gelu if frames is None else gelu_
         frames = frames or Pieces([x.shape[0]])
         for convolution in self.convolutions:
-            x = frames.each(partial(self._positions, convolution, F.pad(x * keep, (0, 0, self.reach, self.reach))))
+            padded = F.pad(x * keep, (0, 0, self.reach, self.reach))
+            x = frames.each(partial(self._positions, convolution, gelu, padded))
         return x
 
-    def _positions(self, convolution: nn.Module, padded: Tensor, first: int, stop: int) -> Tensor:
+    def _positions(
+        self, convolution: nn.Module, gelu: Callable[[Tensor], Tensor], padded: Tensor, first: int, stop: int
+    ) -> Tensor:
         y = convolution(padded[first : stop + 2 * self.reach])
-        return F.gelu(F.layer_norm(y, y.shape[-1:]))
+        return gelu(F.layer_norm(y, y.shape[-1:]))
 
 
 class GeluLinear(nn.Linear):

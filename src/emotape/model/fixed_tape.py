@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
-from emotape.model.accelerated import FRAMES_AT_ONCE, Float8Linear, PositionProducts, StridedProducts
+from emotape.model.accelerated import Float8Linear, PositionProducts, StridedProducts
+from emotape.model.grouped import FRAMES_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from emotape.model.encoder import Encoder, FrameConvolution, GeluLinear, PositionConvolution, windows
+from emotape.model.grouped import GroupedProduct
 from emotape.model.pieces import pieces
+from emotape.model.small import PiecewiseLinear, TransposedLinear
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,13 +38,14 @@ def pack(encoder: Encoder, arithmetic: str) -> Encoder:
     encoder may come in any dtype: layers are converted one by one, so that no second copy of all weights is ever made.
     The head is kept in fp32.
 
-    A small network in fp32 stays as it is: its time goes into the calls either way, and torch's own products keep no
-    kernel in memory for every shape.
+    In fp32 a small network's layers take another form, which `model/small.py` explains.
     """
     dtype = torch.float32 if arithmetic == "float32" else torch.bfloat16
-    if arithmetic == "float32" and encoder.dims.parameters < _WORTHWHILE:
-        return encoder.to(dtype)
     buffer = torch.empty(_largest(encoder), dtype=dtype)
+    if arithmetic == "float32" and encoder.dims.parameters < _WORTHWHILE:
+        for parent, name in _places(encoder):
+            setattr(parent, name, _small(getattr(parent, name), buffer))
+        return encoder.to(dtype)
     for parent, name in _places(encoder):
         early = parent is encoder.extractor.convolutions and int(name) < _HALVES
         in_halves = early and arithmetic == "int8"
@@ -78,6 +81,20 @@ def _packed(layer: nn.Module, arithmetic: str, buffer: Tensor) -> nn.Module:
     if not isinstance(layer, nn.Linear):
         raise TypeError(f"{type(layer)} cannot be packed")
     return Int8Linear(layer) if arithmetic == "int8" else PackedLinear(layer, buffer)
+
+
+def _small(layer: nn.Module, buffer: Tensor) -> nn.Module:
+    if isinstance(layer, PositionConvolution):
+        return GroupedProduct(layer)
+    if isinstance(layer, FrameConvolution):
+        layer.add_module("product", TransposedLinear(layer.product))
+        return layer
+    if not isinstance(layer, nn.Linear):
+        raise TypeError(f"{type(layer)} is no product")
+    transposed = TransposedLinear(layer)
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # a small one runs wherever torch does
+        return transposed
+    return PiecewiseLinear(PackedLinear(layer, buffer), transposed)
 
 
 def _packed_frames(layer: FrameConvolution, arithmetic: str, buffer: Tensor) -> nn.Module:
