@@ -134,7 +134,8 @@ class Settled:
 class Adapted:
     """The engine was steered: `what` went from `before` to `after`, for `reason`.
 
-    what    "decoders" at once, "tape_tokens", "queue_seconds" that may wait, "cache_share" that may be filled
+    what    "decoders" at once, "tape_tokens", "queue_seconds" that may wait, "decoded_megabytes" that decoded
+            recordings may take, "cache_share" that may be filled
     reason  "starved" or "piled_up" (the device, before it), "long", "brief" or "shorter_is_slower" (tapes),
             "memory_tight", "memory_short" or "memory_calm"
     """

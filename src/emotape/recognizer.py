@@ -10,9 +10,11 @@ import asyncio
 import os
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Self, TypedDict, TypeVar, Unpack
 
 from emotape.audio.decode import AudioSource, ChannelMode, DecodeLimits, Recording
+from emotape.audio.reader import way_back
 from emotape.audio.waveform import Waveform
 from emotape.audio.window import WindowOptions
 from emotape.engine.host import Host, HostOptions, Loaded
@@ -214,19 +216,24 @@ class Recognizer:
             raise BadRequest("no_scores_in_model", model=self.model.name)
 
         settling = Settling(self._observer)
+        back = None if isinstance(source, Waveform) else way_back(source)
 
-        def hear(loaded: Loaded[Memo | None], answer: Pending[tuple[Prediction, ...]]) -> None:
+        def hear(loaded: Loaded[Memo | None], answer: Pending[tuple[Prediction, ...]], decoder: Decoder) -> None:
             settling.begin()
+            if back is not None:
+                back()  # it may have been read before there was room for it
             answer.follow(lambda: Progress("decoding"))
             if deadline is not None and time.monotonic() > deadline:
                 raise Expired("expired")
+            if isinstance(source, Waveform):
+                loaded.pipeline.hold(source, answer)
+            decode = partial(self._decoded, decoder)
             if loaded.before is not None:
-                loaded.before.answer(Asked(source, channels, wanted, deadline), answer)
+                loaded.before.answer(Asked(source, decode, channels, wanted, deadline), answer)
             else:
-                decoding = self._decoded(loaded.pipeline.decode, source, channels)
-                self._run(loaded.pipeline, decoding, wanted, answer, deadline, lambda made: made)
+                self._run(loaded.pipeline, decode(source, channels), wanted, answer, deadline, lambda made: made)
 
-        return settling.watch(lambda: self._host.admit(hear))
+        return settling.watch(lambda: self._host.admit(hear, deadline))
 
     def _decoded(self, decode: Decoder, source: Source, channels: ChannelMode) -> Decoding:
         """Decode a recording, unless it is."""
@@ -300,7 +307,6 @@ class Recognizer:
         options, resident = self.options, pipeline.resident
         network = Network(resident.digest, resident.dtype)
         steps = Steps(
-            decode=lambda source, channels: self._decoded(pipeline.decode, source, channels),
             key=lambda sound, wanted: cache_key(sound, wanted, network, options.window, options.segment),
             run=lambda *request: self._run(pipeline, *request),
             elsewhere=pipeline.aside,

@@ -87,6 +87,12 @@ class Settings(BaseSettings):
         description="Processes that decode recordings at most; 0 decodes in threads. Unset: 0 on a machine with fewer"
         " than 4 cores and no GPU, else one for each core, up to 8, or to 32 with a GPU.",
     )
+    decoded_megabytes: float | None = Field(
+        None,
+        gt=0,
+        description="Memory for recordings that are decoded or wait decoded, in megabytes; a single long one may take"
+        " three quarters more. Unset: half of what is free beside the model, and at least a tenth of the memory.",
+    )
     adapt: bool = Field(
         default=True,
         description="Follow what is measured while running: recordings decoded at once, length of tapes, and what"
@@ -250,6 +256,7 @@ def recognizer_options(settings: Settings) -> RecognizerOptions:
             queue_seconds=settings.queue_seconds,
             offload=settings.offload,
             decode_processes=settings.decode_processes,
+            decoded_megabytes=settings.decoded_megabytes,
         ),
         models_folder=settings.models_folder,
         adapt=settings.adapt,

@@ -42,6 +42,14 @@ def test_silence_is_silent_and_its_text_says_why_that_matters() -> None:
     assert "放大" in warning_text("silent", "zh")
 
 
+def test_clipping_is_counted_across_the_pieces_that_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two neighbours at full scale count wherever a piece ends."""
+    samples = np.where(np.random.default_rng(0).random(10_000) < 0.5, 1.0, 0.1).astype(np.float32)
+    whole = assess(Waveform(samples.copy())).clipped_share
+    monkeypatch.setattr("emotape.audio.quality._AT_ONCE", 7)
+    assert assess(Waveform(samples)).clipped_share == whole > 0.2
+
+
 def test_a_whisper_of_a_signal_is_quiet() -> None:
     assert assess(sine(0.003)).warnings == ("quiet",)
 

@@ -42,13 +42,13 @@ class FakeEngine:
     def __init__(self) -> None:
         self.now = Look(Work(0.0, 0.0, 0, 0, 0.0), runners=1, backlog=0.0, undecoded=0)
         self.courses: list[Course] = []
-        self.released = 0
+        self.released = self.trimmed = 0
 
     def look(self) -> Look:
         return self.now
 
     def bounds(self) -> Bounds:
-        return Bounds(decoders=4, tape_tokens=1_000, queue_seconds=600.0)
+        return Bounds(decoders=4, tape_tokens=1_000, queue_seconds=600.0, decoded_megabytes=800.0)
 
     def steer(self, course: Course) -> None:
         self.courses.append(course)
@@ -56,26 +56,35 @@ class FakeEngine:
     def release(self) -> None:
         self.released += 1
 
+    def trim(self) -> None:
+        self.trimmed += 1
+
 
 def test_every_change_is_steered_and_told_once() -> None:
     engine, cache, told = FakeEngine(), MemoryCache(megabytes=1.0), list[Event]()
     readings = iter([MemoryReading(10, 100), MemoryReading(99, 100), MemoryReading(99, 100)])
     adaptation = Adaptation(
-        engine, memory=lambda: next(readings), keep=keeper(cache), release=engine.release, observer=told.append
+        engine,
+        memory=lambda: next(readings),
+        keep=keeper(cache),
+        release=engine.release,
+        trim=engine.trim,
+        observer=told.append,
     )
     cache.put("key", b"entry")
     adaptation.tick()
     assert (engine.courses, told, cache.get("key")) == ([], [], b"entry")
     adaptation.tick()
     adaptation.tick()
-    assert engine.courses == [Course(1, 1_000, 30.0, 0.0)]
+    assert engine.courses == [Course(1, 1_000, 30.0, 100.0, 0.0)]
     assert told == [
         Adapted("decoders", 4, 1, "memory_short"),
         Adapted("queue_seconds", 600.0, 30.0, "memory_short"),
+        Adapted("decoded_megabytes", 800.0, 100.0, "memory_short"),
         Adapted("cache_share", 1.0, 0.0, "memory_short"),
     ]
     assert cache.get("key") is None
-    assert engine.released == 2
+    assert (engine.released, engine.trimmed) == (2, 2)
 
 
 def test_a_tick_measures_what_happened_in_it() -> None:

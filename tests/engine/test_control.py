@@ -274,7 +274,7 @@ def test_standing_still_for_memory_counts_as_its_lack(stalled: float, share: flo
 
 # ---- all together
 
-BOUNDS = Bounds(decoders=8, tape_tokens=1_620, queue_seconds=3_600.0)
+BOUNDS = Bounds(decoders=8, tape_tokens=1_620, queue_seconds=3_600.0, decoded_megabytes=800.0)
 CALM = Measured(Supply(1.0, 1.0, 0), Throughput(0, 0, 0.0, saturated=False), MemoryReading(10, 100))
 
 supplies = st.builds(Supply, st.floats(0, 1), st.floats(0, 100), st.integers(0, 100))

@@ -66,200 +66,205 @@ ROWS = [
         "a laptop with a 2 GB card",
         "large",
         machine(8, 16, AVX2, GT_1030, physical=4),
-        "cuda:0 float32 1x4 tape 4096 off 0 decode 8t8p queue 14400 cache 62",
+        "cuda:0 float32 1x4 tape 4096 off 0 decode 8t8p queue 14400 cache 62 sound 7585",
     ),
     Row(
         "a laptop whose 2 GB card others fill",
         "large",
         machine(8, 8, AVX2, MX_150_FULL, physical=4),
-        "cuda:0 float32 1x4 tape 1620 off 12 decode 8t8p queue 12500 cache 31",
+        "cuda:0 float32 1x4 tape 1620 off 12 decode 8t8p queue 12500 cache 31 sound 3600",
     ),
     Row(
         "a laptop with an RTX 3060 of 6 GB",
         "large",
         machine(12, 16, AVX2, RTX_3060, physical=6),
-        "cuda:0 float16 1x6 tape 16384 off 0 decode 8t12p queue 21600 cache 62",
+        "cuda:0 float16 1x6 tape 16384 off 0 decode 8t12p queue 21600 cache 62 sound 7425",
     ),
     Row(
         "a laptop without a card",
         "large",
         machine(8, 16, AVX2, physical=4),
-        "cpu float32 1x4 tape 128 off - decode 8t8p queue 14400 cache 62",
+        "cpu float32 1x4 tape 128 off - decode 8t8p queue 14400 cache 62 sound 7260",
     ),
     Row(
         "the same, bundled model",
         "small",
         machine(8, 16, AVX2, physical=4),
-        "cpu float32 4x1 tape 1620 off - decode 8t8p queue 14400 cache 62",
+        "cpu float32 4x1 tape 1620 off - decode 8t8p queue 14400 cache 62 sound 7580",
     ),
-    Row("an old desktop", "base", machine(4, 8, ()), "cpu float32 1x4 tape 128 off - decode 4t4p queue 7200 cache 31"),
+    Row(
+        "an old desktop",
+        "base",
+        machine(4, 8, ()),
+        "cpu float32 1x4 tape 128 off - decode 4t4p queue 7200 cache 31 sound 3574",
+    ),
     Row(
         "a T4 beside 8 GB of memory",
         "large",
         machine(4, 8, AVX2, T4),
-        "cuda:0 float16 1x4 tape 16384 off 0 decode 4t4p queue 7200 cache 31",
+        "cuda:0 float16 1x4 tape 16384 off 0 decode 4t4p queue 7200 cache 31 sound 3760",
     ),
     Row(
         "two T4",
         "large",
         machine(8, 30, AVX2, T4, T4),
-        "cuda:0+cuda:1 float16 1x8 tape 16384 off 0/0 decode 8t8p queue 14400 cache 117",
+        "cuda:0+cuda:1 float16 1x8 tape 16384 off 0/0 decode 8t8p queue 14400 cache 117 sound 14557",
     ),
     Row(
         "a T4, bundled model",
         "small",
         machine(4, 16, AVX2, T4),
-        "cuda:0 float32 1x4 tape 16384 off 0 decode 4t4p queue 7200 cache 62",
+        "cuda:0 float32 1x4 tape 16384 off 0 decode 4t4p queue 7200 cache 62 sound 7745",
     ),
     Row(
         "an A10 in a 32-core server",
         "large",
         machine(64, 256, BF16, A10, physical=32),
-        "cuda:0 float16 1x32 tape 16384 off 0 decode 8t32p queue 115200 cache 256",
+        "cuda:0 float16 1x32 tape 16384 off 0 decode 8t32p queue 115200 cache 256 sound 126528",
     ),
     Row(
         "an A100 that others fill",
         "large",
         machine(16, 128, AVX2, A100_FULL),
-        "cuda:0 float16 1x16 tape 1620 off 9 decode 8t16p queue 28800 cache 256",
+        "cuda:0 float16 1x16 tape 1620 off 9 decode 8t16p queue 28800 cache 256 sound 63168",
     ),
     Row(
         "an H200",
         "large",
         machine(16, 137, AMX, H200),
-        "cuda:0 float16 1x16 tape 16384 off 0 decode 8t16p queue 28800 cache 256",
+        "cuda:0 float16 1x16 tape 16384 off 0 decode 8t16p queue 28800 cache 256 sound 67668",
     ),
     Row(
         "an H200, base size",
         "base",
         machine(16, 137, AMX, H200),
-        "cuda:0 float16 1x16 tape 16384 off 0 decode 8t16p queue 28800 cache 256",
+        "cuda:0 float16 1x16 tape 16384 off 0 decode 8t16p queue 28800 cache 256 sound 67668",
     ),
     Row(
         "eight H200",
         "large",
         machine(192, 2000, AMX, *([H200] * 8), physical=96),
-        "cuda:0+cuda:1+cuda:2+cuda:3+cuda:4+cuda:5+cuda:6+cuda:7 float16 1x96 tape 16384 off 0/0/0/0/0/0/0/0 decode 8t32p queue 345600 cache 256",
+        "cuda:0+cuda:1+cuda:2+cuda:3+cuda:4+cuda:5+cuda:6+cuda:7 float16 1x96 tape 16384 off 0/0/0/0/0/0/0/0 decode 8t32p queue 345600 cache 256 sound 998528",
     ),
     Row(
         "a slice of 10 GB",
         "large",
         machine(8, 64, AVX2, MIG_10),
-        "cuda:0 float16 1x8 tape 16384 off 0 decode 8t8p queue 14400 cache 250",
+        "cuda:0 float16 1x8 tape 16384 off 0 decode 8t8p queue 14400 cache 250 sound 31491",
     ),
     Row(
         "a slice with 1 GB left",
         "large",
         machine(8, 64, AVX2, MIG_1),
-        "cuda:0 float16 1x8 tape 8192 off 0 decode 8t8p queue 14400 cache 250",
+        "cuda:0 float16 1x8 tape 8192 off 0 decode 8t8p queue 14400 cache 250 sound 31491",
     ),
     Row(
         "a slice with 0.3 GB left",
         "large",
         machine(8, 64, AVX2, MIG_03),
-        "cuda:0 float16 1x8 tape 1620 off 12 decode 8t8p queue 14400 cache 250",
+        "cuda:0 float16 1x8 tape 1620 off 12 decode 8t8p queue 14400 cache 250 sound 31491",
     ),
     Row(
         "a quota of 1.5 on 4 cores",
         "large",
         machine(4, 8, BF16, quota=1.5),
-        "cpu bfloat16 1x2 tape 128 off - decode 2t0p queue 3600 cache 31",
+        "cpu bfloat16 1x2 tape 128 off - decode 2t0p queue 3600 cache 31 sound 3758",
     ),
     Row(
         "the same, bundled model",
         "small",
         machine(4, 8, BF16, quota=1.5),
-        "cpu float32 2x1 tape 1620 off - decode 2t0p queue 3600 cache 31",
+        "cpu float32 2x1 tape 1620 off - decode 2t0p queue 3600 cache 31 sound 3916",
     ),
     Row(
         "a quota of 1.1 on 8 cores",
         "large",
         machine(8, 8, BF16, quota=1.1),
-        "cpu bfloat16 1x1 tape 128 off - decode 1t0p queue 1800 cache 31",
+        "cpu bfloat16 1x1 tape 128 off - decode 1t0p queue 1800 cache 31 sound 3758",
     ),
     Row(
         "a quota of half a core",
         "large",
         machine(4, 2, AVX2, quota=0.5),
-        "cpu float32 1x1 tape 128 off - decode 1t0p queue 1800 cache 16",
+        "cpu float32 1x1 tape 128 off - decode 1t0p queue 1800 cache 16 sound 603",
     ),
     Row(
         "a quota above the cores",
         "large",
         machine(2, 8, AVX2, quota=16.0),
-        "cpu float32 1x2 tape 128 off - decode 2t0p queue 3600 cache 31",
+        "cpu float32 1x2 tape 128 off - decode 2t0p queue 3600 cache 31 sound 3596",
     ),
     Row(
         "a container with 1 GB",
         "small",
         machine(8, 1, AVX2),
-        "cpu float32 8x1 tape 1620 off - decode 8t3p queue 1562 cache 16",
+        "cpu float32 8x1 tape 1620 off - decode 8t3p queue 1562 cache 16 sound 303",
     ),
     Row(
         "a container with 1 GB, large",
         "large",
         machine(8, 1, AVX2),
-        "cpu float32 1x8 tape 128 off - decode 8t3p queue 1562 cache 16",
+        "cpu float32 1x8 tape 128 off - decode 8t3p queue 1562 cache 16 sound 100",
     ),
     Row(
         "a board with 4 cores and 2 GB",
         "small",
         machine(4, 2, ("asimd",)),
-        "cpu float32 4x1 tape 1620 off - decode 4t4p queue 3125 cache 16",
+        "cpu float32 4x1 tape 1620 off - decode 4t4p queue 3125 cache 16 sound 763",
     ),
     Row(
         "a board with 4 cores and 2 GB, large",
         "large",
         machine(4, 2, ("asimd",)),
-        "cpu float32 1x4 tape 128 off - decode 4t4p queue 3125 cache 16",
+        "cpu float32 1x4 tape 128 off - decode 4t4p queue 3125 cache 16 sound 443",
     ),
     Row(
         "a virtual machine with 1 core",
         "small",
         machine(1, 1, AVX2),
-        "cpu float32 1x1 tape 1620 off - decode 1t0p queue 1562 cache 16",
+        "cpu float32 1x1 tape 1620 off - decode 1t0p queue 1562 cache 16 sound 423",
     ),
     Row(
         "a virtual machine with 2 cores and bf16",
         "large",
         machine(2, 25.3, BF16, physical=2),
-        "cpu bfloat16 1x2 tape 128 off - decode 2t0p queue 3600 cache 98",
+        "cpu bfloat16 1x2 tape 128 off - decode 2t0p queue 3600 cache 98 sound 12374",
     ),
     Row(
         "the same, bundled model",
         "small",
         machine(2, 25.3, BF16, physical=2),
-        "cpu float32 2x1 tape 1620 off - decode 2t0p queue 3600 cache 98",
+        "cpu float32 2x1 tape 1620 off - decode 2t0p queue 3600 cache 98 sound 12532",
     ),
     Row(
         "a server with 64 cores",
         "large",
         machine(128, 256, BF16, physical=64),
-        "cpu bfloat16 4x16 tape 128 off - decode 8t8p queue 230400 cache 256",
+        "cpu bfloat16 4x16 tape 128 off - decode 8t8p queue 230400 cache 256 sound 127325",
     ),
     Row(
         "the same, bundled model",
         "small",
         machine(128, 256, BF16, physical=64),
-        "cpu float32 8x1 tape 1620 off - decode 8t8p queue 230400 cache 256",
+        "cpu float32 8x1 tape 1620 off - decode 8t8p queue 230400 cache 256 sound 127483",
     ),
     Row(
         "a server with 24 cores and AMX",
         "large",
         machine(24, 96, AMX),
-        "cpu bfloat16 2x12 tape 128 off - decode 8t8p queue 43200 cache 256",
+        "cpu bfloat16 2x12 tape 128 off - decode 8t8p queue 43200 cache 256 sound 47325",
     ),
     Row(
         "macOS, which tells neither affinity nor what is free",
         "large",
         machine(10, None, ()),
-        "cpu float32 1x10 tape 128 off - decode 8t8p queue 18000 cache 64",
+        "cpu float32 1x10 tape 128 off - decode 8t8p queue 18000 cache 64 sound 2147",
     ),
     Row(
         "macOS on its own accelerator",
         "large",
         Machine(10, accelerators=(Accelerator("mps"),), memory=16 * GB),
-        "mps float32 1x10 tape 1620 off 0 decode 8t10p queue 18000 cache 62",
+        "mps float32 1x10 tape 1620 off 0 decode 8t10p queue 18000 cache 62 sound 3505",
     ),
 ]
 
@@ -270,7 +275,7 @@ def words(plan: Plan) -> str:
     return (
         f"{'+'.join(plan.devices)} {plan.arithmetic} {plan.replicas}x{plan.compute_threads} tape {plan.tape_tokens}"
         f" off {off or '-'} decode {plan.decode_threads}t{plan.decode_processes}p queue {plan.queue_seconds:.0f}"
-        f" cache {plan.cache_megabytes:.0f}"
+        f" cache {plan.cache_megabytes:.0f} sound {plan.decoded_megabytes:.0f}"
     )
 
 
@@ -307,11 +312,11 @@ def test_every_choice_has_its_reason_in_both_languages(row: Row, sizes: dict[str
 def test_what_the_user_decides_is_taken_and_said(sizes: dict[str, Path]) -> None:
     """Every option that overrides a choice shows up as the user's own."""
     here = machine(8, 16, BF16)
-    options = EngineOptions("cpu", "int8", 3, 5, 999, 77.0, 0, 2)
+    options = EngineOptions("cpu", "int8", 3, 5, 999, 77.0, 0, 2, 55.0)
     plan = make_plan(options, sizes["large"], here)
     taken = (plan.arithmetic, plan.compute_threads, plan.decode_threads, plan.tape_tokens, plan.queue_seconds)
     assert taken == ("int8", 3, 5, 999, 77.0)
-    assert plan.decode_processes == 2
+    assert (plan.decode_processes, plan.decoded_megabytes) == (2, 55.0)
     reasons = {choice.name: choice.reason for choice in choices(Planned(here, options, 162_000_000, plan))}
     assert {name for name, reason in reasons.items() if reason != "plan_asked"} == {"replicas", "cache_megabytes"}
 

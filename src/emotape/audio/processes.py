@@ -96,7 +96,7 @@ class DecodingProcesses:
             return decode(data, limits, channels)
         if not isinstance(answer, EmotapeError):
             return answer
-        if answer.code in _DECIDED_HERE:
+        if answer.code in _DECIDED_HERE and not (answer.code == "too_much_memory" and small == limits):
             return decode(data, limits, channels)
         raise answer
 

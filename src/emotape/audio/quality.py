@@ -22,6 +22,7 @@ QUIET_DBFS: Final = -45.0  # speech is usually recorded between -30 and -15
 CLIPPED: Final = 0.999  # of full scale; two samples in a row up there are a cut-off peak
 CLIPPED_SHARE: Final = 0.001
 LITTLE_SPEECH: Final = 0.1
+_AT_ONCE: Final = 1 << 20  # samples; masks of all of a long recording would take most of its memory once more
 _BLOCK: Final = SAMPLE_RATE // 50  # 20 ms, over which the level of silence is measured
 
 
@@ -79,9 +80,12 @@ def _block_powers(samples: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _clipped_share(samples: NDArray[np.float32]) -> float:
     """Return the share of samples at full scale that stand beside another one there."""
-    high = (samples >= CLIPPED) | (samples <= -CLIPPED)
-    together = high[1:] & high[:-1]
-    return float(np.count_nonzero(together)) / max(len(samples), 1)
+    together = 0
+    for start in range(0, len(samples), _AT_ONCE):
+        part = samples[start : start + _AT_ONCE + 1]  # and the first of the next
+        high = (part >= CLIPPED) | (part <= -CLIPPED)
+        together += int(np.count_nonzero(high[1:] & high[:-1]))
+    return together / max(len(samples), 1)
 
 
 def _decibels(power: float) -> float:

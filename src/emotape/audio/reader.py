@@ -17,7 +17,7 @@ from emotape.audio.sniff import is_mp4
 from emotape.errors import BadAudio, BadRequest, TooLong
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from emotape.audio.limits import DecodeLimits
 
@@ -179,6 +179,36 @@ def _rewindable(reader: Reader, limits: DecodeLimits) -> Iterator[Reader]:
             spool.write(block)
         spool.seek(0)
         yield Reader(cast("BinaryIO", spool), limits)
+
+
+def way_back(data: AudioSource) -> Callable[[], None] | None:
+    """Return what lets a source be read once more from where it is now; None for what can be read only once."""
+    if isinstance(data, bytes | bytearray | memoryview):
+        return _nowhere
+    if isinstance(data, str | os.PathLike):
+        return None if _is_pipe(data) else _nowhere
+    if not hasattr(data, "read") or not can_seek(data):
+        return None
+    position = data.tell()
+
+    def back() -> None:
+        with _reading():
+            data.seek(position)
+
+    return back
+
+
+def _nowhere() -> None:
+    """Stay: it is read from its beginning each time."""
+
+
+def _is_pipe(path: str | os.PathLike[str]) -> bool:
+    """Say whether a path leads to what gives its bytes only once."""
+    try:
+        found = os.stat(path).st_mode  # noqa: PTH116 - also "", which is no Path
+    except (OSError, ValueError):
+        return False  # whoever decodes says why
+    return not stat.S_ISREG(found) and not stat.S_ISDIR(found)
 
 
 def can_seek(raw: BinaryIO) -> bool:

@@ -57,7 +57,8 @@ class GrowingArray:
         needed = self.length + len(block)
         self._limits.check_memory(needed * self._rows * self._array.itemsize)
         if needed > len(self._array):
-            self._array.resize(max(needed, int(len(self._array) * _GROWTH)), refcheck=False)
+            most = self._limits.memory // (self._rows * self._array.itemsize)
+            self._array.resize(max(needed, min(most, int(len(self._array) * _GROWTH))), refcheck=False)
         self._array[self.length : needed] = block
         self.length = needed
 

@@ -33,13 +33,14 @@ KINDS: Final[dict[type[EmotapeError], str]] = {
     " decoder_died empty_file index_at_end no_audio_track no_channels no_samples not_audio text_not_audio too_short"
     " undecodable unreadable_file unsupported_codec",
     TooLong: "answer_too_large body_too_large job_result_too_large stream_chunk too_many_bytes too_many_channels"
-    " too_many_files too_many_seconds too_much_memory",
+    " too_long_for_memory too_many_files too_many_seconds"
+    " too_much_memory",
     ModelFault: "bundled_model_unclear card_unreadable config_unreadable digest_mismatch model_missing"
     " model_not_found model_not_pulled network_unsupported threshold_unreadable tokens_unreadable"
     " weights_hostile weights_incomplete weights_mismatched weights_not_finite weights_unreadable",
     EngineFault: "closed device_full device_unavailable job_file_abandoned job_result_unreadable request_failed"
     " run_failed unexpected",
-    Overloaded: "overloaded jobs_full too_many_requests too_many_streams too_much_audio",
+    Overloaded: "overloaded jobs_full too_little_memory too_many_requests too_many_streams too_much_audio",
     Expired: "expired",
     Cancelled: "cancelled",
 }

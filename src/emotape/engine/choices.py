@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from emotape.engine.plan import QUEUE_SECONDS_PER_CORE, WAITING_BYTES_PER_SECOND, is_small
+from emotape.engine.plan import QUEUE_SECONDS_PER_CORE, WAITING_BYTES_PER_SECOND, is_small, spare_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,6 +57,7 @@ def choices(planned: Planned) -> tuple[Choice, ...]:
         "decode_processes": plan.decode_processes,
         "queue_seconds": plan.queue_seconds,
         "cache_megabytes": plan.cache_megabytes,
+        "decoded_megabytes": plan.decoded_megabytes,
     }
     return tuple(Choice(name, value, *_REASONS[name](planned)) for name, value in values.items())
 
@@ -151,6 +152,18 @@ def _cache_megabytes(planned: Planned) -> Reason:
     return ("plan_cache" if memory else "plan_cache_unknown"), {"memory": (memory or 0) / _GB}
 
 
+def _decoded_megabytes(planned: Planned) -> Reason:
+    machine, plan = planned.machine, planned.plan
+    facts: dict[str, object] = {"hours": 1e6 * plan.decoded_megabytes / WAITING_BYTES_PER_SECOND / 3_600}
+    if planned.options.decoded_megabytes:
+        return "plan_asked", {}
+    if machine.memory is None:
+        return "plan_decoded_unknown", facts
+    spare = spare_bytes(machine, plan, planned.parameters)
+    halved = int(plan.decoded_megabytes) == int(spare / 2 / 1e6)
+    return ("plan_decoded" if halved else "plan_decoded_least"), facts | {"spare": spare / _GB}
+
+
 _REASONS: Final[dict[str, Callable[[Planned], Reason]]] = {
     "devices": _devices,
     "arithmetic": _arithmetic,
@@ -162,4 +175,5 @@ _REASONS: Final[dict[str, Callable[[Planned], Reason]]] = {
     "decode_processes": _decode_processes,
     "queue_seconds": _queue_seconds,
     "cache_megabytes": _cache_megabytes,
+    "decoded_megabytes": _decoded_megabytes,
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from emotape.engine.control.adaptation import Adaptation
 from emotape.engine.control.pressure import MemoryWatch
-from emotape.engine.control.release import return_memory
+from emotape.engine.control.release import return_memory, trim
 from emotape.engine.control.ticker import Ticker
 from emotape.engine.pipeline import attempted, fail
 from emotape.engine.progress import Pending, Progress
@@ -19,9 +19,13 @@ from emotape.events import ModelUnloaded, Observer, tell
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from emotape.audio.processes import Decoder
     from emotape.engine.pipeline import Pipeline
     from emotape.engine.plan import Plan
     from emotape.model.labels import Label
+
+    # Leads to a request's answer, or raises what it is answered with; called once more if it raised NoRoom.
+    Hear = Callable[["Loaded[Before]", Pending["Answer"], Decoder], None]
 
 Answer = TypeVar("Answer")
 Before = TypeVar("Before")
@@ -120,20 +124,21 @@ class Host(Generic[Before]):
         finally:
             self._residence.leave()
 
-    def admit(self, hear: Callable[[Loaded[Before], Pending[Answer]], None]) -> Pending[Answer]:
+    def admit(self, hear: Hear[Before, Answer], deadline: float | None = None) -> Pending[Answer]:
         """Admit a request, and keep the model until it is answered; one that was let go comes back meanwhile.
 
-        Raises Overloaded, and EngineFault `closed`.
+        `deadline` is on the monotonic clock. Raises Overloaded, and EngineFault `closed`.
         """
         loaded = self._residence.enter_if_present()
         if loaded is not None:
-            return self._entered(loaded, hear)
+            return self._entered(loaded, hear, deadline)
         if self._residence.coming >= self._options.most_coming:
             raise Overloaded(retry_after=1.0, waiting=0)
         answer: Pending[Answer] = Pending()
         answer.follow(lambda: Progress("loading"))
         self._residence.enter_later(
-            lambda loaded: attempted(answer, lambda: self._entered(loaded, hear)), lambda error: fail(answer, error)
+            lambda loaded: attempted(answer, lambda: self._entered(loaded, hear, deadline)),
+            lambda error: fail(answer, error),
         )
         return answer
 
@@ -141,14 +146,12 @@ class Host(Generic[Before]):
         """Answer everything that was admitted, then let the model go for good."""
         self._residence.close()
 
-    def _entered(
-        self, loaded: Loaded[Before], hear: Callable[[Loaded[Before], Pending[Answer]], None]
-    ) -> Pending[Answer]:
-        def heard(answer: Pending[Answer]) -> None:
-            hear(loaded, answer)
+    def _entered(self, loaded: Loaded[Before], hear: Hear[Before, Answer], deadline: float | None) -> Pending[Answer]:
+        def heard(answer: Pending[Answer], decode: Decoder) -> None:
+            hear(loaded, answer, decode)
 
         try:
-            admitted = loaded.pipeline.admit(heard)
+            admitted = loaded.pipeline.admit(heard, deadline)
         except BaseException:
             self._residence.leave()
             raise
@@ -180,7 +183,12 @@ class Host(Generic[Before]):
     def _adaptation(self, pipeline: Pipeline) -> Adaptation:
         self._keep(1.0)
         return Adaptation(
-            pipeline, memory=MemoryWatch(), keep=self._keep, release=pipeline.release, observer=self._observer
+            pipeline,
+            memory=MemoryWatch(),
+            keep=self._keep,
+            release=pipeline.release,
+            trim=trim,
+            observer=self._observer,
         )
 
     def _let_go(self, name: str) -> bool:

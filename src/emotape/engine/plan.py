@@ -26,6 +26,12 @@ _MOST_PROCESSES: Final = 32
 WAITING_BYTES_PER_SECOND: Final = 64_000
 """What a second of audio that waits takes of memory: 16 kHz in float32."""
 _WAITING_SHARE: Final = 0.1  # of the memory
+ALONE: Final = 1.75
+"""How many times the memory for decoded recordings a single one may take, while no other long one does."""
+_DECODED_SHARE: Final = 0.5  # of the memory that stays free: one alone and short ones beside it then fill all of that
+_LEAST_DECODED_SHARE: Final = 0.1  # of the memory, however much of it others use now
+_UNKNOWN_DECODED: Final = 2_147.0  # megabytes: as much as one recording may become
+_WORKING_BYTES: Final = 128_000_000  # by which the first requests make a process grow: kernels, voice activity, heaps
 _PROCESS_BYTES: Final = 80_000_000  # of one that decodes
 _PROCESSES_SHARE: Final = 0.25  # of the memory
 _LEAST_WAITING: Final = 60.0
@@ -123,6 +129,7 @@ class Plan:
     arithmetic       what the network calculates in, if it then agrees with fp32
     offload          for each accelerator, which weights stay off it
     cache_megabytes  10^6 bytes of results that a server keeps
+    decoded_megabytes  10^6 bytes for recordings that are decoded, or wait decoded; one alone may take 1.75 times that
     """
 
     compute_threads: int
@@ -135,6 +142,7 @@ class Plan:
     decode_processes: int = 0
     replicas: int = 1
     cache_megabytes: float = 64.0
+    decoded_megabytes: float = _UNKNOWN_DECODED
 
     def host_blocks(self, device: str) -> int:
         """Return how many blocks leave their weights off `device`."""
@@ -187,6 +195,28 @@ def _queue_seconds(machine: Machine) -> float:
 def cache_megabytes(machine: Machine) -> float:
     """Decide in how much memory a server keeps results: a 256th, from 16 to 256 MB; tens of thousands of results."""
     return 64.0 if machine.memory is None else float(min(256, max(16, machine.memory // 256_000_000)))
+
+
+def decoded_megabytes(machine: Machine, made: Plan, parameters: int) -> float:
+    """Decide in how much memory recordings are decoded and wait decoded: half of what stays free beside the model.
+
+    What others use just now may come back: it is no less than a tenth of the memory, as for what waits.
+    """
+    if machine.memory is None:
+        return _UNKNOWN_DECODED
+    least = _LEAST_DECODED_SHARE * machine.memory
+    return float(max(least, _DECODED_SHARE * spare_bytes(machine, made, parameters)) // 1_000_000)
+
+
+def spare_bytes(machine: Machine, made: Plan, parameters: int) -> float:
+    """Return the bytes that stay free beside the model, the decoding processes and the cache.
+
+    Below 0 if they do not fit. Where the system does not tell what is free, half of the memory counts as that.
+    """
+    free = machine.memory_free if machine.memory_free is not None else (machine.memory or 0) // 2
+    weights = _BYTES[made.arithmetic] * parameters if made.devices == ("cpu",) else 0
+    processes = made.decode_processes * _PROCESS_BYTES
+    return free - weights - processes - 1e6 * made.cache_megabytes - _WORKING_BYTES
 
 
 def _arithmetic(machine: Machine, parameters: int) -> Arithmetic:

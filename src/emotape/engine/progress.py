@@ -17,8 +17,8 @@ Stage = Literal["loading", "waiting", "decoding", "queued", "running", "finishin
 class Progress:
     """Where a request is on its way.
 
-    stage          "loading" while a model that was let go comes back, "waiting" for a decoding thread, "decoding",
-                   "queued" for a device, "running", "finishing", "done"
+    stage          "loading" while a model that was let go comes back, "waiting" for a decoding thread or for
+                   room in memory, "decoding", "queued" for a device, "running", "finishing", "done"
     ahead_seconds  seconds of audio that are queued before it
     windows        how many windows the recording has; 0 before that is known
     windows_done   how many of them the network has heard

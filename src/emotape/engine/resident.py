@@ -23,6 +23,7 @@ from emotape.engine.plan import (
     Machine,
     Offload,
     Plan,
+    decoded_megabytes,
     plan,
     plan_offload,
 )
@@ -62,7 +63,8 @@ class EngineOptions:
     `dtype` that is named is used as it is; "auto" takes one only if it agrees with fp32 on built-in clips, and so does
     "float8", which gives way to "float16". `offload` is
     how many blocks of the network leave their weights in the machine's memory instead of an accelerator's.
-    `decode_processes` is how many processes may decode; with 0, threads do. `compute_threads` is how many threads the
+    `decode_processes` is how many processes may decode; with 0, threads do. `decoded_megabytes` of
+    memory are for recordings that are decoded or wait decoded. `compute_threads` is how many threads the
     network may use in all, which the plan shares out among tapes.
     """
 
@@ -74,6 +76,7 @@ class EngineOptions:
     queue_seconds: float | None = None
     offload: int | None = None
     decode_processes: int | None = None
+    decoded_megabytes: float | None = None
 
 
 class Resident:
@@ -231,7 +234,7 @@ def make_plan(options: EngineOptions, directory: Path, machine: Machine) -> Plan
     offloaded = _offload(options.offload, machine, dims, arithmetic)
     if arithmetic == "float8" and not _multiplies_float8(machine, offloaded):
         raise BadRequest("float8_needs_card", device=made.devices[0])
-    return replace(
+    settled = replace(
         made,
         decode_threads=options.decode_threads or made.decode_threads,
         tape_tokens=options.tape_tokens or _tape_tokens(machine, dims, arithmetic, offloaded) or made.tape_tokens,
@@ -240,6 +243,8 @@ def make_plan(options: EngineOptions, directory: Path, machine: Machine) -> Plan
         offload=offloaded,
         decode_processes=made.decode_processes if options.decode_processes is None else options.decode_processes,
     )
+    decoded = options.decoded_megabytes or decoded_megabytes(machine, settled, dims.parameters)
+    return replace(settled, decoded_megabytes=decoded)
 
 
 def _offload(wanted: int | None, machine: Machine, dims: Dims, arithmetic: Arithmetic) -> tuple[Offload, ...]:

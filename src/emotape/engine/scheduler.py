@@ -142,7 +142,11 @@ class Scheduler:
     @property
     def backlog_seconds(self) -> float:
         """Seconds that the runners, all at work, need for what waits, as fast as the last tape was."""
-        return self.waiting_seconds * self._pace / len(self._runners)
+        return self.seconds_for(self.waiting_seconds)
+
+    def seconds_for(self, audio_seconds: float) -> float:
+        """Return the seconds that the runners, all at work, need for so much audio, as fast as the last tape was."""
+        return audio_seconds * self._pace / len(self._runners)
 
     @property
     def most_tape_tokens(self) -> int:
@@ -180,6 +184,7 @@ class Scheduler:
             while (pieces := self._next_tape()) is not None:
                 if pieces:
                     self._run(runner, pieces)
+                del pieces  # while this thread waits, it must not keep the last sound in memory
         except BaseException as error:  # noqa: BLE001 - a fault of our own must not leave callers waiting for ever
             self._give_up(as_fault(error))
 

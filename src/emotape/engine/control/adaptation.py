@@ -48,7 +48,8 @@ class Engine(Protocol):
 class Adaptation:
     """Steers one engine, and the share of its memory that a cache keeps. One thread calls `tick`.
 
-    Every change is told as `Adapted`. `release` is called in each tick in which memory is short.
+    Every change is told as `Adapted`. `release` is called in each tick in which memory is short, `trim` in each in
+    which it is tight or short.
     """
 
     def __init__(
@@ -58,12 +59,14 @@ class Adaptation:
         memory: Callable[[], MemoryReading | None],
         keep: Callable[[float], None],
         release: Callable[[], None],
+        trim: Callable[[], None],
         observer: Observer,
     ) -> None:
         self._engine = engine
         self._memory = memory
         self._keep = keep
         self._release = release
+        self._trim = trim
         self._observer = observer
         self._last = engine.look()
         bounds = engine.bounds()
@@ -84,6 +87,8 @@ class Adaptation:
             self._keep(course.cache_share)
         if self.control.allowance.level == "short":
             self._release()
+        if self.control.allowance.level != "calm":
+            self._trim()
         for change in changes:
             tell(self._observer, Adapted(change.what, change.before, change.after, change.reason))
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 LEAST_QUEUE_SECONDS: Final = 30.0
 """Seconds of audio that may always wait: a window."""
 
+LEAST_DECODED: Final = 0.125
+"""Share of the memory for decoded recordings that they may always take."""
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -24,6 +27,7 @@ class Bounds:
     decoders: int
     tape_tokens: int
     queue_seconds: float
+    decoded_megabytes: float
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,17 @@ class Measured:
 class Course:
     """How the engine goes on.
 
-    decoders       recordings decoded at once
-    tape_tokens    most tokens on one tape
-    queue_seconds  seconds of audio that may wait
-    cache_share    of the memory for results
+    decoders           recordings decoded at once
+    tape_tokens        most tokens on one tape
+    queue_seconds      seconds of audio that may wait
+    decoded_megabytes  of memory for recordings that are decoded, or wait decoded
+    cache_share        of the memory for results
     """
 
     decoders: int
     tape_tokens: int
     queue_seconds: float
+    decoded_megabytes: float
     cache_share: float
 
 
@@ -77,6 +83,7 @@ class Control:
             decoders=self.decoders.limit,
             tape_tokens=tapes.tokens_of(self.tapes, bounds.tape_tokens),
             queue_seconds=max(least, share * bounds.queue_seconds),
+            decoded_megabytes=max(LEAST_DECODED, share) * bounds.decoded_megabytes,
             cache_share=share,
         )
 
@@ -96,6 +103,7 @@ def step(state: Control, measured: Measured, bounds: Bounds) -> tuple[Control, t
         "decoders": why_decoders,
         "tape_tokens": why_tapes,
         "queue_seconds": why_memory,
+        "decoded_megabytes": why_memory,
         "cache_share": why_memory,
     }
     return after, tuple(_changes(state.course(bounds), after.course(bounds), reasons))

@@ -43,13 +43,11 @@ class Outcome:
 class Steps:
     """What the memo leaves to others.
 
-    decode(source, channels)                    gives the waveforms; raises BadAudio and TooLong
     key(sound, wanted)                          gives the cache's key
     run(decoding, wanted, work, deadline, end)  leads to `work` having `end(predictions)` as its result, or an error
     elsewhere(task)                             does a task in another thread; raises RuntimeError when there is none
     """
 
-    decode: Callable[[AudioSource | Waveform, ChannelMode], Decoding]
     key: Callable[[Sound, Wanted], str]
     run: Callable[[Decoding, Wanted, Pending[Outcome], float | None, Callable[[tuple[Prediction, ...]], Outcome]], None]
     elsewhere: Callable[[Callable[[], None]], object]
@@ -57,9 +55,13 @@ class Steps:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A recording and what is wanted of it. `deadline` is on the monotonic clock."""
+    """A recording and what is wanted of it. `deadline` is on the monotonic clock.
+
+    `decode(source, channels)` gives the waveforms; it raises BadAudio, TooLong and Overloaded.
+    """
 
     source: AudioSource | Waveform
+    decode: Callable[[AudioSource | Waveform, ChannelMode], Decoding]
     channels: ChannelMode
     wanted: Wanted
     deadline: float | None
@@ -83,7 +85,7 @@ class Memo:
         name = recording_name(source, asked.channels)
         known, decoding = self._recordings.find(name), None
         if known is None:
-            decoding = self._steps.decode(source, asked.channels)
+            decoding = asked.decode(source, asked.channels)
             known = Known(Sound.of(decoding.waveforms), decoding.warnings)
             self._recordings.note(name, known)
         key = self._steps.key(known.sound, asked.wanted)
@@ -97,7 +99,7 @@ class Memo:
                 return
             tell(self._observer, CacheMiss(_seconds(known), looked))
             # In the cache's terms a recording is its sound: the warnings of this file are for its own callers.
-            bare = replace(decoding or self._steps.decode(source, asked.channels), warnings=())
+            bare = replace(decoding or asked.decode(source, asked.channels), warnings=())
             self._steps.run(bare, asked.wanted, work, deadline, lambda made: self._kept(key, made, looked))
 
         def deliver(outcome: Outcome, own: bool) -> tuple[Prediction, ...]:
