@@ -61,8 +61,8 @@ def same(remote: Prediction, local: Prediction) -> None:
     rounded = [details(replace(found, stages={})) for found in (remote, local)]
     assert rounded[0] == rounded[1]
     assert (remote.emotion, remote.granularity, remote.labels) == (local.emotion, local.granularity, local.labels)
-    assert dict(remote.scores) == pytest.approx(dict(local.scores), abs=1e-5)
-    assert remote.confidence == pytest.approx(local.confidence, abs=1e-5)
+    assert dict(remote.scores) == pytest.approx(dict(local.scores), abs=1e-6)
+    assert remote.confidence == pytest.approx(local.confidence, abs=1e-6)
     assert asdict(remote.provenance) == asdict(local.provenance)
     for kind in ("frames", "embedding"):
         mine, theirs = getattr(remote, kind), getattr(local, kind)
@@ -71,7 +71,7 @@ def same(remote: Prediction, local: Prediction) -> None:
         assert (mine is None) == (theirs is None)
         if mine is not None:
             assert mine.dtype == theirs.dtype
-            np.testing.assert_allclose(mine, theirs, atol=1e-5)
+            np.testing.assert_allclose(mine, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize("granularity", ["utterance", "frame", "segment"])

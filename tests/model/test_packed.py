@@ -13,7 +13,7 @@ from emotape.engine.runner import Clip, TorchRunner
 from emotape.model.dims import Dims, read_dims
 from emotape.model.encoder import Encoder, GeluLinear
 from emotape.model.packed import Int8Linear, PackedLinear, pack
-from emotape.model.small import PiecewiseLinear, TransposedLinear
+from emotape.model.small import TransposedLinear
 from emotape.model.weights import LoadedModel, load
 from tests.conftest import GOLDEN
 from tests.golden.layout import config
@@ -105,13 +105,13 @@ def test_a_layer_s_own_bias_and_gelu_are_kept() -> None:
         torch.testing.assert_close(PackedLinear(layer, torch.empty(96 * 32))(x), layer(x), rtol=1e-5, atol=1e-6)
 
 
-def test_a_small_network_in_fp32_is_packed_for_whole_pieces_alone(dims: Dims, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other packed layers would make and keep a kernel for every shape; `test_small.py` has the forms instead."""
+def test_a_small_network_in_fp32_is_not_packed_but_transposed(dims: Dims, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed layers would make and keep a kernel for every shape; `test_small.py` has what is gained instead."""
     monkeypatch.undo()
     encoder = pack(network(dims, torch.float16).encoder, "float32")
     kinds = [type(module) for module in encoder.modules()]
-    assert kinds.count(PackedLinear) == kinds.count(PiecewiseLinear) == 1 + 3 * 4  # the projection, and three blocks
-    assert kinds.count(TransposedLinear) == 7 + 1 + 3 * 4
+    assert PackedLinear not in kinds
+    assert kinds.count(TransposedLinear) == 7 + 1 + 3 * 4  # the convolutions, the projection, and three blocks
     assert {values.dtype for values in encoder.parameters()} == {torch.float32}
 
 

@@ -15,9 +15,8 @@ from torch import nn
 from emotape.engine.runner import Clip, ClipScores, TorchRunner
 from emotape.model import packed, pieces
 from emotape.model.dims import Convolution
-from emotape.model.encoder import FrameConvolution, GeluLinear, PositionConvolution
-from emotape.model.grouped import GroupedProduct
-from emotape.model.pieces import ROWS_IN_CACHE, gelu_
+from emotape.model.encoder import FrameConvolution, GeluLinear
+from emotape.model.pieces import gelu_
 from emotape.model.small import TransposedLinear
 from emotape.model.weights import load
 from emotape.store.catalogue import bundled_model
@@ -45,36 +44,18 @@ def test_a_transposed_layer_is_that_layer(layer: nn.Linear, dtype: torch.dtype) 
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("frames", [1, 3, 4, 50])
-@pytest.mark.parametrize(("width", "groups", "kernel"), [(24, 2, 19), (12, 12, 3), (8, 1, 5)])
-def test_a_grouped_product_is_that_convolution(frames: int, width: int, groups: int, kernel: int) -> None:
-    """Any count of frames, also one that is no multiple of those made at once."""
-    layer, x = PositionConvolution(width, width, kernel, groups=groups), torch.randn(frames + kernel - 1, width)
-    torch.testing.assert_close(GroupedProduct(layer)(x), layer(x), rtol=1e-5, atol=1e-6)
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("layer", [nn.Linear(48, 32), GeluLinear(48, 32)])
-def test_a_whole_piece_and_any_other_get_the_same(layer: nn.Linear) -> None:
-    """Rows do not depend on which of a layer's two forms they meet."""
-    piecewise, x = packed._small(layer, torch.empty(48 * 32)), torch.randn(ROWS_IN_CACHE, 48)
-    whole, other = piecewise(x), piecewise(x[:-1])
-    torch.testing.assert_close(whole, layer(x), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(other, whole[:-1], rtol=1e-5, atol=1e-6)
-
-
-@torch.inference_mode()
 def test_a_strided_convolution_keeps_its_windows() -> None:
     layer, x = FrameConvolution(16, Convolution(24, 3, 2)), torch.randn(41, 16)
     wanted = layer(x)
-    torch.testing.assert_close(packed._small(layer, torch.empty(0))(x), wanted, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(packed._small(layer)(x), wanted, rtol=1e-5, atol=1e-6)
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("rows", [1, 7, 300])
-def test_gelu_in_place_is_gelu(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On either side of the size from which on it is left to oneDNN, and in the same memory."""
-    monkeypatch.setattr(pieces, "_ANY_SHAPE", 100 * 16)
+@pytest.mark.parametrize("wide", [16, 17])
+def test_gelu_in_place_is_gelu(rows: int, wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On either side of the width from which on it is left to oneDNN, and in the same memory."""
+    monkeypatch.setattr(pieces, "_WIDE", wide)
     x = torch.randn(rows, 16) * 3
     wanted = F.gelu(x)
     assert gelu_(x) is x
@@ -100,30 +81,14 @@ def test_a_small_network_equals_the_plain_one_alone_and_together(network: str, n
         _assert_same(alone, wanted)
 
 
-def test_a_small_network_runs_where_torch_has_no_onednn(noise: Waveform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as on some notebooks: the same answers, by the BLAS alone."""
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    runner, clip = TorchRunner(load(GOLDEN / "base_like"), arithmetic="float32"), Clip(noise, frame_embeddings=True)
-    assert not any(isinstance(module, packed.PackedLinear) for module in runner._encoder.modules())
-    _assert_same(runner.run([clip])[0], TorchRunner(load(GOLDEN / "base_like")).run([clip])[0])
-
-
-def test_no_kernel_is_made_for_a_length(noise: Waveform, capfd: pytest.CaptureFixture[str]) -> None:
-    """Short clips do without oneDNN, which tells what it runs; long ones of any length need the same few products."""
-    runner = TorchRunner(load(GOLDEN / "base_like"), arithmetic="float32")
-    short = _kernels(runner, [Clip(noise.part(0, 12_345))], capfd)
-    long, longer = (_kernels(runner, [Clip(noise), Clip(noise.part(0, length))], capfd) for length in (33_333, 54_321))
-    assert not short
-    assert long == longer
-    assert len(long) == 5  # the features' projection, and the four of a block
-
-
-def _kernels(runner: TorchRunner, clips: list[Clip], capfd: pytest.CaptureFixture[str]) -> set[str]:
-    """Return the shapes of what oneDNN runs for a tape, in its own words."""
-    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):  # type: ignore[no-untyped-call]
-        runner.run(clips)
-    told = [line.split(",") for line in capfd.readouterr().out.splitlines() if "onednn_verbose" in line]
-    return {fields[-2] for fields in told if "exec" in fields}
+def test_of_the_bundled_model_a_clip_gets_the_same_answer_to_the_last_bit_alone_and_on_a_tape(noise: Waveform) -> None:
+    """Whatever lies beside it, and however many rows that makes."""
+    runner = TorchRunner(load(bundled_model().path), arithmetic="float32")
+    clips = [Clip(noise.part(start, start + length)) for start, length in ((9, 700), (5_000, 24_000), (0, 48_000))]
+    for clip, together in zip([*clips, *clips[::-1]], runner.run([*clips, *clips[::-1]]), strict=True):
+        (alone,) = runner.run([clip])
+        np.testing.assert_array_equal(together.embedding, alone.embedding)
+        np.testing.assert_array_equal(together.frame_logits, alone.frame_logits)
 
 
 def test_a_tape_that_ran_before_asks_the_system_for_no_memory(noise: Waveform) -> None:

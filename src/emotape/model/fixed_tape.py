@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
-from emotape.model.accelerated import Float8Linear, PositionProducts, StridedProducts
-from emotape.model.grouped import FRAMES_AT_ONCE
+from emotape.model.accelerated import FRAMES_AT_ONCE, Float8Linear, PositionProducts, StridedProducts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

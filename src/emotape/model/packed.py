@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from emotape.model.encoder import Encoder, FrameConvolution, GeluLinear, PositionConvolution, windows
-from emotape.model.grouped import GroupedProduct
 from emotape.model.pieces import pieces
-from emotape.model.small import PiecewiseLinear, TransposedLinear
+from emotape.model.small import TransposedLinear
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,11 +40,11 @@ def pack(encoder: Encoder, arithmetic: str) -> Encoder:
     In fp32 a small network's layers take another form, which `model/small.py` explains.
     """
     dtype = torch.float32 if arithmetic == "float32" else torch.bfloat16
-    buffer = torch.empty(_largest(encoder), dtype=dtype)
     if arithmetic == "float32" and encoder.dims.parameters < _WORTHWHILE:
         for parent, name in _places(encoder):
-            setattr(parent, name, _small(getattr(parent, name), buffer))
+            setattr(parent, name, _small(getattr(parent, name)))
         return encoder.to(dtype)
+    buffer = torch.empty(_largest(encoder), dtype=dtype)
     for parent, name in _places(encoder):
         early = parent is encoder.extractor.convolutions and int(name) < _HALVES
         in_halves = early and arithmetic == "int8"
@@ -83,18 +82,11 @@ def _packed(layer: nn.Module, arithmetic: str, buffer: Tensor) -> nn.Module:
     return Int8Linear(layer) if arithmetic == "int8" else PackedLinear(layer, buffer)
 
 
-def _small(layer: nn.Module, buffer: Tensor) -> nn.Module:
-    if isinstance(layer, PositionConvolution):
-        return GroupedProduct(layer)
+def _small(layer: nn.Module) -> nn.Module:
     if isinstance(layer, FrameConvolution):
         layer.add_module("product", TransposedLinear(layer.product))
         return layer
-    if not isinstance(layer, nn.Linear):
-        raise TypeError(f"{type(layer)} is no product")
-    transposed = TransposedLinear(layer)
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # a small one runs wherever torch does
-        return transposed
-    return PiecewiseLinear(PackedLinear(layer, buffer), transposed)
+    return TransposedLinear(layer) if isinstance(layer, nn.Linear) else layer
 
 
 def _packed_frames(layer: FrameConvolution, arithmetic: str, buffer: Tensor) -> nn.Module:

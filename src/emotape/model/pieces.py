@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROWS_IN_CACHE: Final = 256  # a block's widest activations of these many rows take 4 MB in fp32
 _STEP: Final = 8  # rows; the products' own loops take so many
 _WORTHWHILE: Final = 32  # rows; with fewer, a thread is hardly faster than the way to it
-_ANY_SHAPE: Final = 1 << 18  # values; more are whole pieces of a large network, whose kernels come back
+_WIDE: Final = 512  # channels; on more, the quicker kernel of GELU saves as much as making it costs
 _FINE: Final = 128  # rows; up to here the last piece is a multiple of four, beyond it of eight
 
 
@@ -73,12 +73,17 @@ def by_rows(function: Callable[..., Tensor], parts: Pieces | None, *rows: Tensor
 
 
 def gelu_(x: Tensor) -> Tensor:
-    """Apply GELU to rows [n, m] that lie side by side in memory, in place, and return them.
+    """Apply GELU to rows [n, m] that lie side by side in memory, in place, and return them."""
+    return any_gelu_(x) if x.shape[1] < _WIDE else torch.ops.aten.gelu_(x)
 
-    torch leaves it to oneDNN, which makes a kernel for every new shape in 0.2 ms. torch's own kernel takes any shape,
-    and half as long again: 0.06 ms more on the most values that get it here, by way of a transposed view.
+
+def any_gelu_(x: Tensor) -> Tensor:
+    """Like `gelu_`, for rows in ever new numbers.
+
+    torch leaves GELU to oneDNN, which makes a kernel for every new shape in 0.2 ms. Its own kernel takes any shape, and
+    a third longer; a transposed view gets that one.
     """
-    torch.ops.aten.gelu_(x.T if x.numel() <= _ANY_SHAPE else x)
+    torch.ops.aten.gelu_(x.T)
     return x
 
 

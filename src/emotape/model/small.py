@@ -1,10 +1,10 @@
-"""The layers of a small network in fp32, for a processor.
+"""The linear layers of a small network in fp32, for a processor.
 
-A packed product is a tenth faster, but its kernel is made anew for every number of rows, in a millisecond, and kept in
-some hundred kilobytes. A large network does not notice; of a small one's clip, new kernels would be a fifth. So a small
-network has packed products for whole pieces, which are all of one size, and leaves the others to the BLAS, whose
-products take any shape. Weights lie transposed for it: between two calls of a layer all others' have passed through the
-inner cache, and from the outer one the BLAS reads them faster this way.
+A packed product is a tenth faster, but its kernel is made anew for every number of rows, in a millisecond. A large
+network does not notice; of a small one's clip, new kernels would be a fifth. So a small network leaves its products to
+the BLAS, which takes any shape, and whose rows come out the same to the last bit however many there are: a clip gets
+exactly the same answer on a tape and alone. Weights lie transposed for it: between two calls of a layer all others'
+have passed through the inner cache, and from the outer one the BLAS reads them faster this way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from emotape.model.encoder import GeluLinear
-from emotape.model.pieces import ROWS_IN_CACHE, gelu_
+from emotape.model.pieces import any_gelu_
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,17 +34,4 @@ class TransposedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x [rows, in] to [rows, out]."""
         y = torch.mm(x, self._weight) if self._bias is None else torch.addmm(self._bias, x, self._weight)
-        return gelu_(y) if self._gelu else y
-
-
-class PiecewiseLinear(nn.Module):
-    """One linear layer in two forms: for whole pieces, and for any number of rows."""
-
-    def __init__(self, whole: nn.Module, other: nn.Module) -> None:
-        super().__init__()
-        self.whole, self.other = whole, other
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x [rows, in] to [rows, out]."""
-        y: Tensor = self.whole(x) if len(x) == ROWS_IN_CACHE else self.other(x)
-        return y
+        return any_gelu_(y) if self._gelu else y
