@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from emotape.model import packed
 from emotape.model.team import ALONE, Team
 from emotape.model.weights import load
 from tests.conftest import GOLDEN
+
+if TYPE_CHECKING:
+    from emotape.audio.waveform import Waveform
 
 PATIENCE = 30.0
 
@@ -112,3 +116,14 @@ def test_a_tape_sounds_the_same_however_many_share_it(
 
 def test_alone_is_the_callers_thread() -> None:
     assert set(ALONE.share(lambda _: threading.current_thread().name, range(5))) == {threading.current_thread().name}
+
+
+def test_a_callers_own_products_keep_their_threads(noise: Waveform) -> None:
+    """A model is loaded and judged in its user's thread, whose other work with torch is none of emotape's business."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        TorchRunner(load(GOLDEN / "large_like"), arithmetic="float32", threads=2).run([Clip(noise)])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

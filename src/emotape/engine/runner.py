@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -101,14 +102,12 @@ class TorchRunner:
         from emotape.model.attention import ClipAttention
         from emotape.model.encoder import TapeTensors
         from emotape.model.pieces import whole
-        from emotape.model.team import ALONE, multiply_alone
+        from emotape.model.team import ALONE, multiplying_alone
 
-        if self._team is not ALONE:
-            multiply_alone()
         layout = lay([len(clip.waveform) for clip in clips], self.dims)
         tape = collate([clip.waveform for clip in clips], layout, self.dims)
         lengths = [place.tokens for place in layout.places]
-        with torch.inference_mode():
+        with torch.inference_mode(), nullcontext() if self._team is ALONE else multiplying_alone():
             tape = TapeTensors(
                 tape.wave.to(self.device, self.dtype),
                 tape.keep.to(self.device, self.dtype),

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -27,7 +28,7 @@ class Team:
     def __init__(self, threads: int = 1, lanes: int = 1) -> None:
         self.threads = threads
         self._others = (
-            ThreadPoolExecutor(lanes * (threads - 1), "emotape-team", initializer=multiply_alone)
+            ThreadPoolExecutor(lanes * (threads - 1), "emotape-team", initializer=_multiply_alone)
             if threads > 1
             else None
         )
@@ -60,10 +61,19 @@ class Team:
         return cast("list[Result]", found)
 
 
-def multiply_alone() -> None:
-    """Keep torch's products in the calling thread to that thread."""
-    if torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
+def _multiply_alone() -> None:
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def multiplying_alone() -> Iterator[None]:
+    """Keep torch's products in the calling thread to that thread for a while; it may be a caller's own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 ALONE: Final = Team()
