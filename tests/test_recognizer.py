@@ -330,7 +330,7 @@ def test_threads_of_decoding_do_not_compete_with_the_network(
 
     monkeypatch.setattr("emotape.engine.prediction.speech_probabilities", listened)
     monkeypatch.setattr(Encoder, "forward", ran)
-    monkeypatch.setattr("emotape.engine.plan._LARGE", 0)  # a small one has many threads of its own, one for each tape
+    monkeypatch.setattr("emotape.engine.plan.LARGE", 0)  # a small one has many threads of its own, one for each tape
     options = RecognizerOptions(engine=EngineOptions(dtype="float32", compute_threads=3, decode_threads=2))
     with Recognizer(options=options) as other:
         for future in [other.submit(speech, granularity="segment") for _ in range(8)]:

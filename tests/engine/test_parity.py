@@ -83,7 +83,7 @@ def test_embedding_only_models_are_judged_by_their_embeddings() -> None:
 
 def test_auto_falls_back_to_fp32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused arithmetic costs nobody an answer; a named one is used as it is."""
-    monkeypatch.setattr("emotape.engine.plan._LARGE", 0)
+    monkeypatch.setattr("emotape.engine.plan.LARGE", 0)
     monkeypatch.setattr(resident, "compare", lambda reduced, exact: Verdict(0.2, same_labels=False))
     monkeypatch.setattr(resident, "_multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(resident, "recall", lambda notes, key: None)
@@ -99,7 +99,7 @@ def test_auto_falls_back_to_fp32_and_says_so(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_verdict_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second start judges nothing; other weights are judged anew."""
-    monkeypatch.setattr("emotape.engine.plan._LARGE", 0)
+    monkeypatch.setattr("emotape.engine.plan.LARGE", 0)
     monkeypatch.setattr(resident, "_multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(resident, "__version__", "a version that judged nothing yet")
     judged = []

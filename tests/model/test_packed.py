@@ -35,7 +35,7 @@ def dims(tmp_path_factory: pytest.TempPathFactory) -> Dims:
 @pytest.fixture(autouse=True)
 def _small_networks_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks of a test's size would otherwise stay as they are in fp32."""
-    monkeypatch.setattr("emotape.model.packed._WORTHWHILE", 0)
+    monkeypatch.setattr("emotape.model.packed.LARGE", 0)
 
 
 def network(dims: Dims, dtype: torch.dtype) -> LoadedModel:

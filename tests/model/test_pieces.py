@@ -70,7 +70,7 @@ def test_products_of_any_clips_have_few_row_counts(
     arithmetic: str, noise: Waveform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The law behind flat memory: forty clips and tapes of random lengths bring no size that is not in the set."""
-    monkeypatch.setattr(packed, "_WORTHWHILE", 0)
+    monkeypatch.setattr(packed, "LARGE", 0)
     runner = TorchRunner(load(GOLDEN / "large_like", None), arithmetic=arithmetic)  # type: ignore[arg-type]
     seen: set[int] = set()
 

@@ -97,7 +97,7 @@ def test_a_tape_sounds_the_same_however_many_share_it(
     arithmetic: str, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows do not see each other, so pieces change nothing beyond the order of sums."""
-    monkeypatch.setattr(packed, "_WORTHWHILE", 0)
+    monkeypatch.setattr(packed, "LARGE", 0)
     from emotape.audio.waveform import SAMPLE_RATE, Waveform
 
     samples = 0.1 * torch.randn(int(seconds * SAMPLE_RATE), generator=torch.Generator().manual_seed(3))

@@ -221,7 +221,7 @@ def test_a_note_is_trusted_only_for_the_weights_it_was_made_of(tmp_path: Path) -
 @pytest.fixture
 def with_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A converted model that has its weights in halves as well, as a large one does."""
-    monkeypatch.setattr("emotape.model.weights._LARGE", 0)
+    monkeypatch.setattr("emotape.model.weights.LARGE", 0)
     convert(LARGE, tmp_path)
     return tmp_path
 

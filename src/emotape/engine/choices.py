@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from emotape.engine.plan import QUEUE_SECONDS_PER_CORE, WAITING_BYTES_PER_SECOND, is_small, spare_bytes
+from emotape.engine.plan import DECODED_SHARE, QUEUE_SECONDS_PER_CORE, WAITING_BYTES_PER_SECOND, is_small, spare_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -160,7 +160,7 @@ def _decoded_megabytes(planned: Planned) -> Reason:
     if machine.memory is None:
         return "plan_decoded_unknown", facts
     spare = spare_bytes(machine, plan, planned.parameters)
-    halved = int(plan.decoded_megabytes) == int(spare / 2 / 1e6)
+    halved = int(plan.decoded_megabytes) == int(DECODED_SHARE * spare / 1e6)
     return ("plan_decoded" if halved else "plan_decoded_least"), facts | {"spare": spare / _GB}
 
 

@@ -208,9 +208,9 @@ def _warm(processes: int) -> DecodingProcesses:
 
 def _calculate_alone() -> None:
     """Keep torch in a decoding thread to that thread: the cores' teams belong to the network."""
-    import torch
+    from emotape.model.team import multiply_alone
 
-    torch.set_num_threads(1)
+    multiply_alone()
 
 
 def _guarded(answer: Future[Answer], work: Callable[[], None]) -> None:

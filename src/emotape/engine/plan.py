@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from emotape.model.dims import LARGE
+
 if TYPE_CHECKING:
     from emotape.model.dims import Dims
 
@@ -17,8 +19,6 @@ _CPU_TAPE_TOKENS: Final = 1_620
 _LARGE_TAPE_TOKENS: Final = 128
 QUEUE_SECONDS_PER_CORE: Final = 1_800.0
 """Seconds of audio that may wait, for each core."""
-# Below this the time goes into the calls, not into the products that bf16 makes faster.
-_LARGE: Final = 20_000_000
 # The rest of a card's free memory is lost to rounding, to the libraries' workspaces and to what others take meanwhile.
 _USABLE: Final = 0.9
 _MANY_CORES: Final = 4
@@ -28,7 +28,7 @@ WAITING_BYTES_PER_SECOND: Final = 64_000
 _WAITING_SHARE: Final = 0.1  # of the memory
 ALONE: Final = 1.75
 """How many times the memory for decoded recordings a single one may take, while no other long one does."""
-_DECODED_SHARE: Final = 0.5  # of the memory that stays free: one alone and short ones beside it then fill all of that
+DECODED_SHARE: Final = 0.5  # of the memory that stays free: one alone and short ones beside it then fill all of that
 _LEAST_DECODED_SHARE: Final = 0.1  # of the memory, however much of it others use now
 _UNKNOWN_DECODED: Final = 2_147.0  # megabytes: as much as one recording may become
 _WORKING_BYTES: Final = 128_000_000  # by which the first requests make a process grow: kernels, voice activity, heaps
@@ -37,6 +37,7 @@ _PROCESSES_SHARE: Final = 0.25  # of the memory
 _LEAST_WAITING: Final = 60.0
 _MOST_REPLICAS: Final = 8  # small tapes at once that the interpreter can keep going; more than two were not measured
 _TEAM: Final = 16  # threads that a product of one clip's size still keeps busy
+_LEFT_OVER: Final = 4  # threads that bring more by decoding than by making the teams one more, and each smaller
 _BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "float8": 2}  # float8: outside the blocks
 
 Arithmetic = Literal["float32", "bfloat16", "float16", "int8", "float8"]
@@ -167,11 +168,11 @@ def plan(machine: Machine, parameters: int, threads: int | None = None) -> Plan:
 
 def is_small(parameters: int) -> bool:
     """Return whether the time of such a network goes into calls, not into products."""
-    return parameters < _LARGE
+    return parameters < LARGE
 
 
 def _teams(machine: Machine, parameters: int, threads: int) -> tuple[int, int]:
-    """Return how many tapes run at once on a processor, and the threads of each: together as many as may run.
+    """Return how many tapes run at once on a processor, and the threads of each; a few may be left over, for decoding.
 
     A small network's products are over before a second thread has begun: two tapes side by side bring twice what one
     with two threads does. A large network keeps its threads busy, and one caller is answered sooner by all of them.
@@ -180,8 +181,8 @@ def _teams(machine: Machine, parameters: int, threads: int) -> tuple[int, int]:
         return 1, threads
     if is_small(parameters):
         return min(_MOST_REPLICAS, threads), 1
-    replicas = -(-threads // _TEAM)
-    return replicas, threads // replicas
+    replicas = max(1, -(-(threads - _LEFT_OVER) // _TEAM))
+    return replicas, min(_TEAM, threads // replicas)
 
 
 def _queue_seconds(machine: Machine) -> float:
@@ -205,7 +206,7 @@ def decoded_megabytes(machine: Machine, made: Plan, parameters: int) -> float:
     if machine.memory is None:
         return _UNKNOWN_DECODED
     least = _LEAST_DECODED_SHARE * machine.memory
-    return float(max(least, _DECODED_SHARE * spare_bytes(machine, made, parameters)) // 1_000_000)
+    return float(max(least, DECODED_SHARE * spare_bytes(machine, made, parameters)) // 1_000_000)
 
 
 def spare_bytes(machine: Machine, made: Plan, parameters: int) -> float:

@@ -17,6 +17,8 @@ from emotape.errors import ModelFault
 if TYPE_CHECKING:
     from pathlib import Path
 
+LARGE: Final = 20_000_000
+"""Parameters from which on the time goes into products, which halves and packing speed up; below, into the calls."""
 # A hostile config must not make us allocate: these are far above any published size.
 _MOST: Final = {"embed_dim": 8192, "layers": 256, "channels": 8192, "convolutions": 16, "extra_tokens": 1024}
 

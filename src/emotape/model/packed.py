@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from emotape.model.dims import LARGE
 from emotape.model.encoder import Encoder, FrameConvolution, GeluLinear, PositionConvolution, windows
 from emotape.model.pieces import pieces
 from emotape.model.small import TransposedLinear
@@ -24,7 +25,6 @@ _MKLDNN: Any = torch.ops.mkldnn
 _ROWS = 128
 _VALUES = 1 << 18  # quantised at a time; 1 MB in fp32
 _PACKED = (nn.Linear, FrameConvolution, PositionConvolution)
-_WORTHWHILE = 20_000_000  # parameters
 _HALVES = (
     2  # convolutions that int8 leaves in bf16: the first is too narrow to gain, the second hears a few loud frames
 )
@@ -40,7 +40,7 @@ def pack(encoder: Encoder, arithmetic: str) -> Encoder:
     In fp32 a small network's layers take another form, which `model/small.py` explains.
     """
     dtype = torch.float32 if arithmetic == "float32" else torch.bfloat16
-    if arithmetic == "float32" and encoder.dims.parameters < _WORTHWHILE:
+    if arithmetic == "float32" and encoder.dims.parameters < LARGE:
         for parent, name in _places(encoder):
             setattr(parent, name, _small(getattr(parent, name)))
         return encoder.to(dtype)

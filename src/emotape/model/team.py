@@ -28,7 +28,7 @@ class Team:
     def __init__(self, threads: int = 1, lanes: int = 1) -> None:
         self.threads = threads
         self._others = (
-            ThreadPoolExecutor(lanes * (threads - 1), "emotape-team", initializer=_multiply_alone)
+            ThreadPoolExecutor(lanes * (threads - 1), "emotape-team", initializer=multiply_alone)
             if threads > 1
             else None
         )
@@ -61,7 +61,8 @@ class Team:
         return cast("list[Result]", found)
 
 
-def _multiply_alone() -> None:
+def multiply_alone() -> None:
+    """Keep torch's products in the calling thread to that thread from now on; for threads of emotape's own."""
     torch.set_num_threads(1)
 
 

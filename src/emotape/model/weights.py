@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from emotape.errors import ModelFault
-from emotape.model.dims import Dims, read_dims
+from emotape.model.dims import LARGE, Dims, read_dims
 from emotape.model.encoder import Encoder
 from emotape.model.labels import Label, label_of_token, named
 from emotape.model.mapped import HALVES, SAFETENSORS, halved, halves, read_mapped, same_in_halves, write_mapped
@@ -32,7 +32,6 @@ CONFIG: Final = "config.yaml"
 TOKENS: Final = "tokens.txt"
 PICKLES: Final = ("model.pt", "model.pth", "model.pt.best", "pytorch_model.bin", "checkpoint.pt")
 
-_LARGE: Final = 20_000_000  # parameters; a smaller network is not the faster for weights in halves
 _NESTS: Final = ("model", "state_dict", "model_state_dict")
 _PREFIXES: Final = ("d2v_model.", "module.", "model.")
 
@@ -135,7 +134,7 @@ def convert(source: Path, destination: Path, calibration: Calibration | None = N
     note(destination, digest=None, bytes=None, **told)  # until the weights are there, nothing vouches for them
     digest, weights = _digest(destination, dims, labels, state), destination / SAFETENSORS
     write_mapped(weights, state, digest)
-    if dims.parameters >= _LARGE and any(values.dtype == torch.float32 for values in state.values()):
+    if dims.parameters >= LARGE and any(values.dtype == torch.float32 for values in state.values()):
         write_mapped(destination / HALVES, halved(state), digest)
     note(destination, digest=digest, bytes=weights.stat().st_size)
     return Conversion(digest, sum(values.numel() for values in state.values()), weights.stat().st_size)

@@ -117,7 +117,7 @@ class History:
     def flush(self) -> None:
         """Wait until everything that was noted is written, or given up, or waits for a database that is away."""
         with self._changed:
-            self._is_awaited = True
+            self._is_awaited = bool(self._waiting)
             self._changed.notify_all()
             self._changed.wait_for(lambda: (not self._waiting or self._is_stalled) and not self._writing)
 

@@ -128,12 +128,10 @@ def _run(way: Callable[[Recognizer, Asked], Engine], recognizer: Recognizer, fol
 
 def _here(recognizer: Recognizer, asked: Asked) -> Engine:
     from emotape.delivery.offline.forms import form_of
-    from emotape.delivery.offline.local import LocalEngine, room_for
+    from emotape.delivery.offline.local import local_engine
     from emotape.delivery.offline.run import OneMachine
-    from emotape.engine.machine import look_at_machine
 
-    room = room_for(recognizer.plan, look_at_machine().memory)
-    return OneMachine(LocalEngine(recognizer, asked, "en", room), form_of(asked, as_json=False))
+    return OneMachine(local_engine(recognizer, asked, "en"), form_of(asked, as_json=False))
 
 
 def _there(recognizer: Recognizer, asked: Asked) -> Engine:

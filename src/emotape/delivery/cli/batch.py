@@ -219,16 +219,14 @@ def _engine(job: Job, asked: "Asked", form: "Form", output: "Output") -> "Iterat
         with _cluster(job, asked, job.ray) as engine:
             yield engine
         return
-    from emotape.delivery.offline.local import LocalEngine, arithmetic_of, room_for
+    from emotape.delivery.offline.local import arithmetic_of, local_engine
     from emotape.delivery.offline.run import OneMachine
-    from emotape.engine.machine import look_at_machine
     from emotape.recognizer import Recognizer
 
     settings = job.settings
     with Recognizer(settings.model, options=recognizer_options(settings)) as recognizer:
         output.settle(arithmetic_of(recognizer))
-        room = room_for(recognizer.plan, look_at_machine().memory)
-        yield OneMachine(LocalEngine(recognizer, asked, job.language, room), form)
+        yield OneMachine(local_engine(recognizer, asked, job.language), form)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from emotape.delivery.joining import first_line
 from emotape.delivery.offline.answers import packed
 from emotape.delivery.offline.feed import CHUNK, Chunks, Feed, Hand
 from emotape.delivery.offline.forms import form_of
-from emotape.delivery.offline.local import LocalEngine, room_for
+from emotape.delivery.offline.local import local_engine
 from emotape.delivery.offline.rows import failure_row
 from emotape.errors import EmotapeError, EngineFault, as_fault
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from emotape.delivery.offline.answers import Answers
     from emotape.delivery.offline.item import Item
+    from emotape.delivery.offline.local import LocalEngine
     from emotape.delivery.offline.placement import Workers
     from emotape.delivery.offline.rows import Asked, Row
     from emotape.recognizer import RecognizerOptions
@@ -95,15 +96,13 @@ class Worker:
         return rows
 
     def _loaded(self) -> LocalEngine:
-        from emotape.engine.machine import look_at_machine
         from emotape.recognizer import Recognizer
 
         order = self._order
         with self._loading:
             if self._engine is None:
                 recognizer = Recognizer(order.model, options=order.options).open()
-                room = room_for(recognizer.plan, look_at_machine().memory)
-                self._engine = LocalEngine(recognizer, order.asked, order.language, room)
+                self._engine = local_engine(recognizer, order.asked, order.language)
             return self._engine
 
 

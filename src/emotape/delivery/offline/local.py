@@ -77,6 +77,13 @@ def arithmetic_of(recognizer: Recognizer) -> dict[str, str]:
     }
 
 
+def local_engine(recognizer: Recognizer, asked: Asked, language: Language) -> LocalEngine:
+    """Return the engine of this machine, with as many recordings under way as it has room for. Loads the model."""
+    from emotape.engine.machine import look_at_machine
+
+    return LocalEngine(recognizer, asked, language, room_for(recognizer.plan, look_at_machine().memory))
+
+
 class LocalEngine:
     """Answers recordings in whatever order they are done. `language` is that of the errors' texts."""
 

@@ -20,13 +20,10 @@ def measured_rate(dims: Dims, arithmetic: Arithmetic, seconds: float = _SECONDS)
     """Multiply on one thread for about `seconds`, and return the rate in the best of many short looks."""
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            core = _best(dims, arithmetic, seconds)
-    finally:
-        torch.set_num_threads(before)
+    from emotape.model.team import multiplying_alone
+
+    with torch.inference_mode(), multiplying_alone():
+        core = _best(dims, arithmetic, seconds)
     return Rate(core * (_INTEGERS if arithmetic == "int8" else 1.0), measured=True)
 
 

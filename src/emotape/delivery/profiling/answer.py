@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import soundfile  # noqa: F401 - the output needs it, and its import is no part of a stage
-import torch
 
 from emotape.audio.decode import opened
 from emotape.delivery.clock import local_now
@@ -50,11 +49,6 @@ def load(settings: Settings, output: Path, observers: tuple[Observer, ...]) -> B
     entry = resolve(settings.model, options.models_folder)
     resident = Resident(entry.path, entry.name, options.engine, fan_out(*observers))
     return Bench(entry, resident, options, output)
-
-
-def work_alone() -> None:
-    """Keep torch in this thread to one core, as the recognizer's decoding threads do."""
-    torch.set_num_threads(1)
 
 
 def answer(bench: Bench, file: Path, wanted: Wanted, watch: Stopwatch) -> Prediction:

@@ -131,9 +131,9 @@ def _load(settings: Settings, output: Path, watch: Stopwatch, notes: _Notes) -> 
 
 def _run_stages(bench: Bench, asked: Asked, watch: Stopwatch, notes: _Notes) -> None:
     """Answer everything in one thread. Every round goes through all recordings, so that noise meets them alike."""
-    from emotape.delivery.profiling.answer import work_alone
+    from emotape.model.team import multiply_alone
 
-    with ThreadPoolExecutor(1, "emotape-profile", work_alone) as alone:
+    with ThreadPoolExecutor(1, "emotape-profile", multiply_alone) as alone:
         files = [file for file in asked.files if alone.submit(_first, bench, asked, file, watch, notes).result()]
         for _ in range(asked.repeat):
             for file in files:
