@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from emotape.delivery.page.monitor import Watches
 
 LANGUAGES: Final = ("zh", "en")
-_QUEUE_SECONDS: Final = 0.02  # between looks into a page's queue; Gradio looks a thousand times a second by itself
+_QUEUE_SECONDS: Final = 0.05  # between looks into a page's queue; Gradio looks a thousand times a second by itself
+_PROGRESS_SECONDS: Final = 60.0  # between looks for progress that `gr.Progress` told, which no handler of ours uses
 
 
 @dataclass(frozen=True)
@@ -78,4 +79,5 @@ async def _mount_pages(
         )
         # Mounted pages lack this mark, and without it Gradio accepts any path on this machine as an "upload".
         page.has_launched = True
-        page._queue.sleep_when_free = _QUEUE_SECONDS  # noqa: SLF001 - there is no other way to say it
+        queue = page._queue  # noqa: SLF001 - there is no other way to say it
+        queue.sleep_when_free, queue.progress_update_sleep_when_free = _QUEUE_SECONDS, _PROGRESS_SECONDS
