@@ -6,6 +6,7 @@ import pytest
 
 from emotape.delivery.bench.batch import LOCAL, RAY, Stretch, Watch, findings
 from emotape.delivery.bench.pairing import Spread, Timed
+from emotape.delivery.bench.process_tree import ProcessTree
 from emotape.delivery.offline.run import Tally
 
 
@@ -14,7 +15,7 @@ def timed(*stretches: Stretch) -> Timed[Stretch]:
 
 
 def test_only_the_stretch_between_the_first_answers_and_the_last_counts() -> None:
-    watch = Watch(100)
+    watch = Watch(100, ProcessTree())
     for done in (8, 40, 72, 100):
         watch.look(Tally(done=done - 1, failed=1))
     stretch = watch.stretch()

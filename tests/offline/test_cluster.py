@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,35 @@ def _session_of(process: int) -> str:
     parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
     command = Path(f"/proc/{parent}/cmdline").read_bytes().decode(errors="replace")
     return next((part for part in command.split("/") if part.startswith("session_")), "")
+
+
+class _Meeting:
+    """In a worker's place: each of its calls ends once another has begun."""
+
+    def __init__(self, *_: Any) -> None:
+        self._both = threading.Barrier(2)
+
+    def __call__(self, chunks: pa.Table) -> pa.Table:
+        self._both.wait(60)
+        return pa.table({"number": chunks.column("number"), "answers": [pickle.dumps("met")] * len(chunks)})
+
+
+@pytest.mark.usefixtures("_ray")
+def test_a_worker_has_the_next_chunk_in_work_before_one_is_done(
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its tapes run empty between them."""
+    from emotape.delivery.offline import cluster, feed
+    from emotape.delivery.offline.placement import Workers
+    from emotape.recognizer import RecognizerOptions
+
+    monkeypatch.setattr(cluster, "Worker", _Meeting)
+    monkeypatch.setattr(feed, "CHUNK", 1)
+    asked = Asked(scores=score_keys(recognizer.labels))
+    order = cluster.Order(None, RecognizerOptions(), asked, "en", as_json=True)
+    items = [Item(name, b"") for name in ("a", "b")]
+    answers: list[Any] = list(cluster.Cluster(order, Workers(1, 1, 0)).answers(items))
+    assert answers == ["met", "met"]
 
 
 @pytest.mark.usefixtures("_ray")

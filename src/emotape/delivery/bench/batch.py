@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from emotape.delivery.bench import machine
 from emotape.delivery.bench.chart import Bar, Chart
 from emotape.delivery.bench.pairing import Side, Spread, Timed, interleaved, more, spread
-from emotape.delivery.bench.process_tree import busy_cores, processor_seconds
+from emotape.delivery.bench.process_tree import ProcessTree
 from emotape.delivery.bench.recordings import recording
 from emotape.delivery.bench.report import Findings, Table
 from emotape.delivery.bench.subject import Choice, subject
@@ -59,14 +59,15 @@ class Stretch:
 class Watch:
     """Hears of the steps of a run, and looks at the clocks in the first and the last."""
 
-    def __init__(self, recordings: int) -> None:
+    def __init__(self, recordings: int, tree: ProcessTree) -> None:
         self._recordings = recordings
+        self._tree = tree
         self._seen: list[tuple[int, float, float]] = []
 
     def look(self, tally: Tally) -> None:
         """Hear of a step of a run."""
         if not self._seen or tally.now == self._recordings:
-            self._seen.append((tally.now, time.perf_counter(), processor_seconds()))
+            self._seen.append((tally.now, time.perf_counter(), self._tree.processor_seconds()))
 
     def stretch(self) -> Stretch:
         """Return what lies between them."""
@@ -89,10 +90,11 @@ def measure(options: BatchOptions, tell: Callable[[str], None]) -> Findings:
         closing(Recognizer(model.directory).open()) as recognizer,
     ):
         _write(Path(folder), options)
-        idle = busy_cores(_IDLE_SECONDS)
+        tree = ProcessTree()
+        idle = tree.busy_cores(_IDLE_SECONDS)
         tell(f"{options.recordings} recordings of {options.seconds:g} s, {options.runs} rounds")
         sides = [
-            Side(name, lambda _, way=way: _run(way, recognizer, Path(folder), options.recordings))  # type: ignore[misc]
+            Side(name, lambda _, way=way: _run(way, recognizer, Path(folder), Watch(options.recordings, tree)))  # type: ignore[misc]
             for name, way in {LOCAL: _here, RAY: _there}.items()
         ]
         found = interleaved(sides, options.runs)
@@ -108,7 +110,7 @@ def _write(folder: Path, options: BatchOptions) -> None:
         os.link(first, folder / f"{number}.{_FORMAT}")
 
 
-def _run(way: Callable[[Recognizer, Asked], Engine], recognizer: Recognizer, folder: Path, recordings: int) -> Stretch:
+def _run(way: Callable[[Recognizer, Asked], Engine], recognizer: Recognizer, folder: Path, watch: Watch) -> Stretch:
     """Answer a folder as `emotape batch` does, into an output of its own."""
     from emotape.delivery.offline.folder import FolderSource
     from emotape.delivery.offline.forms import form_of
@@ -116,7 +118,7 @@ def _run(way: Callable[[Recognizer, Asked], Engine], recognizer: Recognizer, fol
     from emotape.delivery.offline.rows import Asked
     from emotape.delivery.offline.run import facts_of, run
 
-    asked, watch = Asked(scores=tuple(label.key for label in recognizer.labels)), Watch(recordings)
+    asked = Asked(scores=tuple(label.key for label in recognizer.labels))
     form = form_of(asked, as_json=False)
     with (
         TemporaryDirectory(prefix="emotape-bench-") as results,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from emotape.delivery.bench import machine
 from emotape.delivery.bench.chart import Bar, Chart
 from emotape.delivery.bench.pairing import Side, Spread, Timed, interleaved, more, spread
-from emotape.delivery.bench.process_tree import busy_cores, processor_seconds
+from emotape.delivery.bench.process_tree import ProcessTree
 from emotape.delivery.bench.recordings import recording
 from emotape.delivery.bench.report import Findings, Table
 from emotape.delivery.bench.subject import Choice, subject
@@ -54,15 +54,20 @@ def measure(options: ClusterOptions, tell: Callable[[str], None]) -> Findings:
     cores = machine.cores()
     with subject(options.choice, official=False) as model, Recognizer(model.directory) as local:
         with _replicas(model.directory, cores, tell) as remotes:
-            idle = busy_cores(_IDLE_SECONDS)
+            tree = ProcessTree()
+            idle = tree.busy_cores(_IDLE_SECONDS)
             ways: dict[str, Recognition] = {LOCAL: local, **remotes}
-            found = {seconds: _timed(ways, seconds, options, tell) for seconds in options.seconds}
+            found = {seconds: _timed(ways, seconds, options, tree, tell) for seconds in options.seconds}
         facts = model.facts() | {"clips": options.clips, "in_flight": options.in_flight, "runs": options.runs}
     return _findings(found, facts | {"cores": cores, "format": _FORMAT, "idle_cores": idle}, options.clips, idle)
 
 
 def _timed(
-    ways: dict[str, Recognition], seconds: float, options: ClusterOptions, tell: Callable[[str], None]
+    ways: dict[str, Recognition],
+    seconds: float,
+    options: ClusterOptions,
+    tree: ProcessTree,
+    tell: Callable[[str], None],
 ) -> dict[str, Timed[None]]:
     tell(f"{options.clips} clips of {seconds:g} s, {options.runs} rounds")
     content = recording(_FORMAT, seconds)
@@ -70,7 +75,7 @@ def _timed(
         Side(name, lambda _, way=way: _answer(way, content, options))  # type: ignore[misc]
         for name, way in ways.items()
     ]
-    return interleaved(sides, options.runs, processor=processor_seconds)
+    return interleaved(sides, options.runs, processor=tree.processor_seconds)
 
 
 def _answer(way: Recognition, content: bytes, options: ClusterOptions) -> None:

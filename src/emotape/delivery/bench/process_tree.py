@@ -6,21 +6,25 @@ import time
 from contextlib import suppress
 
 
-def processor_seconds() -> float:
-    """Return the processor time of this process and of all that came of it and still run: a whole cluster."""
-    import psutil
+class ProcessTree:
+    """This process and all that came of it: a whole cluster. An ended one keeps what it had used when last seen."""
 
-    own = psutil.Process()
-    total = 0.0
-    for process in (own, *own.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            used = process.cpu_times()
-            total += used.user + used.system
-    return total
+    def __init__(self) -> None:
+        self._used: dict[tuple[int, float], float] = {}  # by number and start, as numbers come again
 
+    def processor_seconds(self) -> float:
+        """Look at all processes, and return the processor time of all that were ever seen."""
+        import psutil
 
-def busy_cores(seconds: float) -> float:
-    """Return how many cores are busy while nothing is asked for, watched for so many seconds."""
-    before = processor_seconds()
-    time.sleep(seconds)
-    return round((processor_seconds() - before) / seconds, 3)
+        own = psutil.Process()
+        for process in (own, *own.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                used = process.cpu_times()
+                self._used[process.pid, process.create_time()] = used.user + used.system
+        return sum(self._used.values())
+
+    def busy_cores(self, seconds: float) -> float:
+        """Return how many cores are busy while nothing is asked for, watched for so many seconds."""
+        before = self.processor_seconds()
+        time.sleep(seconds)
+        return round((self.processor_seconds() - before) / seconds, 3)

@@ -138,7 +138,9 @@ class Cluster:
             fn_constructor_args=(self.order, feed),
             batch_format="pyarrow",
             batch_size=None,
-            compute=ray.data.ActorPoolStrategy(size=workers.count, max_concurrent_calls_per_actor=_CALLS),
+            compute=ray.data.ActorPoolStrategy(
+                size=workers.count, max_concurrent_calls_per_actor=_CALLS, enable_true_multi_threading=True
+            ),
             num_cpus=workers.processors,
             num_gpus=workers.cards or None,
         )
