@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -84,6 +84,25 @@ def test_what_the_chunks_raise_is_raised_and_ends_the_stream(place: Place) -> No
 
     with pytest.raises(ZeroDivisionError):
         streamed(place.url, place.key, broken())
+
+
+def test_a_stream_that_is_closed_early_hears_no_more_chunks(place: Place) -> None:
+    ended = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            yield JFK.read_bytes()
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def talk() -> None:
+        async with emotape.AsyncClient(place.url, place.key) as client:
+            async with aclosing(client.stream(endless(), StreamOptions(window=1.0))) as talking:
+                assert isinstance(await anext(talking), StreamResult)
+            assert ended
+
+    asyncio.run(talk())
 
 
 @contextmanager

@@ -96,6 +96,15 @@ def test_one_bad_file_among_good_ones_is_told_and_costs_exit_code_one(
     assert run("recognize", tmp_path / "gone.wav").exit_code == 3
 
 
+def test_forced_colours_bring_no_moving_bar_into_a_pipe(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    found = run("recognize", AUDIO / "thorsten_neutral.wav", AUDIO / "thorsten_neutral.webm", "--json")
+    assert found.exit_code == 0
+    assert "\x1b[?25l" not in found.stderr, "the cursor is hidden where a bar moves"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from emotape.client import calls
@@ -16,7 +16,7 @@ from emotape.client.upload import Source, opened
 from emotape.errors import EmotapeError, Expired
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
     import httpx
@@ -80,14 +80,15 @@ class AsyncClient:
 
     async def stream(
         self, chunks: AsyncIterable[bytes], options: StreamOptions | None = None
-    ) -> AsyncIterator[StreamResult | StreamSummary]:
+    ) -> AsyncGenerator[StreamResult | StreamSummary, None]:
         """Send sound as it comes, and yield a result for every window and a summary at the end.
 
         Raises what ends a stream: BadAudio, TooLong, BadRequest, Denied …; what `chunks` raises ends it, too.
         """
         talking = talk(str(self._http.base_url), dict(self._http.headers), chunks, options or StreamOptions())
-        async for told in talking:
-            yield told
+        async with aclosing(talking):  # whoever ends this early has ended the connection then
+            async for told in talking:
+                yield told
 
     async def submit_job(
         self, sources: Sequence[Source], *, callback_url: str | None = None, **wanted: Unpack[RequestOptions]

@@ -15,7 +15,7 @@ from emotape.client.errors import RemoteError, told
 from emotape.client.retry import advised_wait
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 
     from websockets.asyncio.client import ClientConnection
     from websockets.exceptions import InvalidStatus
@@ -89,7 +89,7 @@ class StreamSummary:
 
 async def talk(
     url: str, headers: Mapping[str, str], chunks: AsyncIterable[bytes], options: StreamOptions
-) -> AsyncIterator[StreamResult | StreamSummary]:
+) -> AsyncGenerator[StreamResult | StreamSummary, None]:
     """Yield what a server says of the chunks. Raises its errors, and RemoteError when it is lost."""
     require("websockets")
     from websockets.exceptions import ConnectionClosed

@@ -141,7 +141,6 @@ def _settled(context: typer.Context, folder: Path | None, language: object) -> t
 
 @contextmanager
 def _pull_display(language: Language) -> Iterator[_PullDisplay]:
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -150,8 +149,11 @@ def _pull_display(language: Language) -> Iterator[_PullDisplay]:
         TransferSpeedColumn,
     )
 
+    from emotape.delivery.cli.show import terminal
+
+    console = terminal(stderr=True)
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=console, disable=not console.is_interactive) as progress:
         yield _PullDisplay(progress, language)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -100,17 +101,22 @@ def clock(seconds: float) -> str:
 
 
 def terminal(*, stderr: bool = False) -> Console:
-    """Return a console that prints texts as they are: file names may hold brackets and colons."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    """Return a console that prints texts as they are: file names may hold brackets and colons.
+
+    Colours may be forced into a pipe (FORCE_COLOR), but a pipe is not interactive for that.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    interactive = None if stream.isatty() else False
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, force_interactive=interactive)
 
 
 @contextmanager
 def progress(console: Console, total: int, language: Language, *, follow_output: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar while many recordings are answered, if `console` is a terminal; yield what advances it.
+    """Show a bar while many recordings are answered, if `console` is interactive; yield what advances it.
 
     `follow_output` says that standard output is the same terminal: its lines then appear above the bar.
     """
-    if total < 2 or not console.is_terminal:
+    if total < 2 or not console.is_interactive:
         yield lambda: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -72,7 +72,7 @@ def _show(watched: Server, language: Language, *, once: bool) -> None:
 
     speak_utf8(machine=False)
     console = terminal()
-    if once or not console.is_terminal:
+    if once or not console.is_interactive:
         console.print(frame(watched.look(), console, language))
     else:
         follow(watched, console, language)

@@ -66,7 +66,7 @@ class Report:
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             self._status = self._console.status(interface_text("progress", self._language))
             self._status.start()
         return self
