@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from emotape.model.dims import Dims
 
 _SAMPLE_RATE: Final = 16_000
-_TYPICAL: Final = {"avx512f": 90.0, "avx2": 50.0, "asimd": 20.0}  # GFLOP/s of a core in fp32, the first that is there
+_TYPICAL: Final = {"avx512f": 105.0, "avx2": 50.0, "asimd": 20.0}  # GFLOP/s of a core in fp32, the first that is there
 _SLOWEST: Final = 10.0
 _FASTER: Final = {  # than fp32, by arithmetic: the best instruction set that is there
-    "bfloat16": {"amx_bf16": 8.0, "avx512_bf16": 2.2, "bf16": 2.0},
-    "int8": {"amx_int8": 16.0, "avx512_vnni": 4.5, "avx_vnni": 4.0, "i8mm": 4.0},
+    "bfloat16": {"amx_bf16": 8.0, "avx512_bf16": 2.0, "bf16": 2.0},
+    "int8": {"amx_int8": 16.0, "avx512_vnni": 3.8, "avx_vnni": 4.0, "i8mm": 4.0},
 }
-_SHARE: Final = {"float32": 0.88, "bfloat16": 0.62, "int8": 0.34, "float16": 0.3}  # of the rate of products alone
+_SHARE: Final = {"float32": 0.86, "bfloat16": 0.77, "int8": 0.54, "float16": 0.3}  # of the rate of products alone
 _SMALL_SHARE: Final = 0.65  # of a small network
 _WIDE: Final = 1024  # what is done beside the products of halves and integers weighs more in a narrower network
-_NARROWER: Final = 0.6
-_TEAM: Final = 0.93  # threads of one product bring threads ** this
+_NARROWER: Final = 1.6
+_TEAM: Final = 0.8  # threads that share a tape bring threads ** this
 _SIDE_BY_SIDE: Final = 0.75  # and tapes side by side, tapes ** this: they share caches and the interpreter
 _AROUND: Final = 0.007  # seconds that a lone clip takes beside the products
 _AROUND_BUSY: Final = 0.004  # when many are under way

@@ -6,14 +6,16 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from emotape.delivery.planning.cost import Rate
+from emotape.model.dims import LARGE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from emotape.engine.plan import Arithmetic
     from emotape.model.dims import Dims
 
 _ROWS: Final = 256
 _SECONDS: Final = 2.0
-_INTEGERS: Final = 2.1  # int8 over bf16, where a core has both
 
 
 def measured_rate(dims: Dims, arithmetic: Arithmetic, seconds: float = _SECONDS) -> Rate:
@@ -23,23 +25,40 @@ def measured_rate(dims: Dims, arithmetic: Arithmetic, seconds: float = _SECONDS)
     from emotape.model.team import multiplying_alone
 
     with torch.inference_mode(), multiplying_alone():
-        core = _best(dims, arithmetic, seconds)
-    return Rate(core * (_INTEGERS if arithmetic == "int8" else 1.0), measured=True)
+        return Rate(
+            _best(_product(dims, arithmetic), 2 * _ROWS * dims.embed_dim * dims.mlp_dim, seconds), measured=True
+        )
 
 
-def _best(dims: Dims, arithmetic: Arithmetic, seconds: float) -> float:
-    """Return GFLOP/s; what else the machine does meanwhile only makes a look slower, so the best one counts."""
+def _product(dims: Dims, arithmetic: Arithmetic) -> Callable[[], object]:
+    """Return a product of rows and weights as the runner has it: packed, in integers, or of a small network."""
     import torch
+    from torch.nn import Linear
 
+    from emotape.model.packed import Int8Linear, PackedLinear
+    from emotape.model.small import TransposedLinear
+
+    layer = Linear(dims.embed_dim, dims.mlp_dim)
+    if arithmetic == "int8":
+        integers, rows = Int8Linear(layer), torch.randint(0, 255, (_ROWS, dims.embed_dim), dtype=torch.uint8)
+        return lambda: integers.product(rows, 0.01, 128, torch.bfloat16)
     dtype = torch.float32 if arithmetic == "float32" else torch.bfloat16
-    layer = torch.nn.Linear(dims.embed_dim, dims.mlp_dim).to(dtype)
-    rows = torch.randn(_ROWS, dims.embed_dim).to(dtype)
-    operations, best = 2 * _ROWS * dims.embed_dim * dims.mlp_dim, 0.0
+    values = torch.randn(_ROWS, dims.embed_dim, dtype=dtype)
+    if arithmetic == "float32" and dims.parameters < LARGE:
+        small = TransposedLinear(layer)
+        return lambda: small(values)
+    packed = PackedLinear(layer, torch.empty(layer.weight.numel(), dtype=dtype))
+    return lambda: packed(values)
+
+
+def _best(product: Callable[[], object], operations: int, seconds: float) -> float:
+    """Return GFLOP/s; what else the machine does meanwhile only makes a look slower, so the best one counts."""
+    best = 0.0
     end = time.perf_counter() + seconds
     while (began := time.perf_counter()) < end:
         repetitions = 0
         while time.perf_counter() - began < seconds / 20:
-            layer(rows)
+            product()
             repetitions += 1
         best = max(best, repetitions * operations / (time.perf_counter() - began) / 1e9)
     return best
