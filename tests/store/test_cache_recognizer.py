@@ -75,7 +75,8 @@ class Desk:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[tuple[Desk, FakeCache]]:
     cache = FakeCache()
-    with Desk(cache) as desk:
+    one_tape_at_once = RecognizerOptions(engine=EngineOptions(compute_threads=1))  # what is behind it can be withdrawn
+    with Desk(cache, one_tape_at_once) as desk:
         yield desk, cache
 
 
