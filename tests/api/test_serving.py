@@ -101,10 +101,11 @@ def test_names_and_origins_come_from_the_settings() -> None:
 
 def test_what_was_taken_is_answered_after_sigterm_and_nothing_new_is_taken(tmp_path: Path) -> None:
     server = start_server(tmp_path)
-    long = tmp_path / "long.wav"
-    soundfile.write(long, 0.1 * np.random.default_rng(1).standard_normal(16_000 * 45), 16_000)
+    noise, each = np.random.default_rng(1), [tmp_path / f"{number}.wav" for number in range(8)]
+    for long in each:  # equal ones would share one calculation, and hardly wait
+        soundfile.write(long, 0.1 * noise.standard_normal(16_000 * 45), 16_000)
     with httpx.Client(base_url=server.url, timeout=120) as client, ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(client.post, "/v1/recognize", files=[upload(long)]) for _ in range(8)]
+        answers = [pool.submit(client.post, "/v1/recognize", files=[upload(long)]) for long in each]
         while client.get("/v1/limits").json()["waiting_seconds"] == 0:
             assert not all(answer.done() for answer in answers)
         server.process.send_signal(signal.SIGTERM)
