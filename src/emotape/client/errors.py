@@ -33,8 +33,7 @@ KINDS: Final[dict[type[EmotapeError], str]] = {
     " decoder_died empty_file index_at_end no_audio_track no_channels no_samples not_audio text_not_audio too_short"
     " undecodable unreadable_file unsupported_codec",
     TooLong: "answer_too_large body_too_large job_result_too_large stream_chunk too_many_bytes too_many_channels"
-    " too_long_for_memory too_many_files too_many_seconds"
-    " too_much_memory",
+    " too_long_for_memory too_many_files too_many_seconds too_much_memory",
     ModelFault: "bundled_model_unclear card_unreadable config_unreadable digest_mismatch model_missing"
     " model_not_found model_not_pulled network_unsupported threshold_unreadable tokens_unreadable"
     " weights_hostile weights_incomplete weights_mismatched weights_not_finite weights_unreadable",

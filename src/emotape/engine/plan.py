@@ -32,7 +32,8 @@ DECODED_SHARE: Final = 0.5  # of the memory that stays free: one alone and short
 _LEAST_DECODED_SHARE: Final = 0.1  # of the memory, however much of it others use now
 _UNKNOWN_DECODED: Final = 2_147.0  # megabytes: as much as one recording may become
 _WORKING_BYTES: Final = 128_000_000  # by which the first requests make a process grow: kernels, voice activity, heaps
-_PROCESS_BYTES: Final = 80_000_000  # of one that decodes
+PROCESS_BYTES: Final = 80_000_000
+"""Memory of a process that decodes."""
 _PROCESSES_SHARE: Final = 0.25  # of the memory
 _LEAST_WAITING: Final = 60.0
 _MOST_REPLICAS: Final = 8  # small tapes at once that the interpreter can keep going; more than two were not measured
@@ -216,7 +217,7 @@ def spare_bytes(machine: Machine, made: Plan, parameters: int) -> float:
     """
     free = machine.memory_free if machine.memory_free is not None else (machine.memory or 0) // 2
     weights = _BYTES[made.arithmetic] * parameters if made.devices == ("cpu",) else 0
-    processes = made.decode_processes * _PROCESS_BYTES
+    processes = made.decode_processes * PROCESS_BYTES
     return free - weights - processes - 1e6 * made.cache_megabytes - _WORKING_BYTES
 
 
@@ -247,7 +248,7 @@ def _decode_processes(machine: Machine) -> int:
     thread must not wait for the interpreter's lock behind decoding ones. Without one, processes are worth their memory
     where there are cores beside the network's; two cores are busy with the network.
     """
-    room = _MOST_PROCESSES if machine.memory is None else int(_PROCESSES_SHARE * machine.memory / _PROCESS_BYTES)
+    room = _MOST_PROCESSES if machine.memory is None else int(_PROCESSES_SHARE * machine.memory / PROCESS_BYTES)
     if machine.accelerators:
         return min(_MOST_PROCESSES, machine.running, max(1, room))
     return min(8, machine.running, room) if machine.running >= _MANY_CORES else 0

@@ -63,9 +63,9 @@ class EngineOptions:
     `dtype` that is named is used as it is; "auto" takes one only if it agrees with fp32 on built-in clips, and so does
     "float8", which gives way to "float16". `offload` is
     how many blocks of the network leave their weights in the machine's memory instead of an accelerator's.
-    `decode_processes` is how many processes may decode; with 0, threads do. `decoded_megabytes` of
-    memory are for recordings that are decoded or wait decoded. `compute_threads` is how many threads the
-    network may use in all, which the plan shares out among tapes.
+    `decode_processes` is how many processes may decode; with 0, threads do. `decoded_megabytes` of memory are for
+    recordings that are decoded or wait decoded. `compute_threads` is how many threads the network may use in all, which
+    the plan shares out among tapes.
     """
 
     device: str = "auto"

@@ -187,7 +187,7 @@ class _PullDisplay:
 
     def _say(self, code: str, **facts: object) -> None:
         text = interface_text(code, self._language, **facts)
-        self._progress.console.print(text, soft_wrap=True, highlight=False, markup=False)
+        self._progress.console.print(text, soft_wrap=True)
 
     def _advance(self, here: int, total: int) -> None:
         if self._task is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from emotape.delivery.bench.flops import clip_flops
+from emotape.engine.plan import PROCESS_BYTES
 
 if TYPE_CHECKING:
     from emotape.engine.choices import Planned
@@ -40,7 +41,6 @@ _CARD_AROUND_BUSY: Final = 0.0002
 _OPERATIONS: Final = {(7, 0): 1024, (7, 5): 1024, (8, 0): 2048, (8, 6): 1024, (8, 9): 1024, (9, 0): 4096, (10, 0): 8192}
 _PLAIN_OPERATIONS: Final = 256  # without units for products of halves
 _PROGRAM_BYTES: Final = 330_000_000
-_WORKER_BYTES: Final = 80_000_000
 _LONGEST_TOKENS: Final = 1_510  # of a window
 _BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "float8": 1}
 
@@ -138,7 +138,7 @@ def _memory(planned: Planned, dims: Dims) -> int:
         _PROGRAM_BYTES
         + weights
         + (0 if on_card else plan.replicas * values)
-        + plan.decode_processes * _WORKER_BYTES
+        + plan.decode_processes * PROCESS_BYTES
         + 1e6 * plan.cache_megabytes
     )
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from emotape.delivery.planning.cost import Rate
-from emotape.model.dims import LARGE
+from emotape.engine.plan import is_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def _product(dims: Dims, arithmetic: Arithmetic) -> Callable[[], object]:
         return lambda: integers.product(rows, 0.01, 128, torch.bfloat16)
     dtype = torch.float32 if arithmetic == "float32" else torch.bfloat16
     values = torch.randn(_ROWS, dims.embed_dim, dtype=dtype)
-    if arithmetic == "float32" and dims.parameters < LARGE:
+    if arithmetic == "float32" and is_small(dims.parameters):
         small = TransposedLinear(layer)
         return lambda: small(values)
     packed = PackedLinear(layer, torch.empty(layer.weight.numel(), dtype=dtype))
