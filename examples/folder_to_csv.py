@@ -6,7 +6,6 @@
 
 import csv
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import emotape
@@ -15,15 +14,14 @@ folder, table = map(Path, sys.argv[1:])
 paths = sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def row(path: Path) -> dict[str, object]:
+def row(path: Path, heard: emotape.Prediction | emotape.EmotapeError) -> dict[str, object]:
     """Return the cells of one file; one that cannot be used has an error instead of an emotion."""
-    try:
-        heard = recognizer.recognize(path)
-    except emotape.CallerError as error:
-        return {"file": path.relative_to(folder), "error": error.code}
+    file = path.relative_to(folder)
+    if isinstance(heard, emotape.EmotapeError):
+        return {"file": file, "error": heard.code}
     first, second = sorted(heard.scores, key=heard.scores.__getitem__, reverse=True)[:2]
     return {
-        "file": path.relative_to(folder),
+        "file": file,
         "seconds": round(heard.seconds, 2),
         "emotion": first,
         "confidence": round(heard.confidence, 4),
@@ -37,10 +35,9 @@ def row(path: Path) -> dict[str, object]:
 columns = ["file", "seconds", "emotion", "confidence", "uncertain", "second", "second_score", "warnings", "error"]
 with (
     emotape.Recognizer() as recognizer,
-    ThreadPoolExecutor(4) as pool,  # some are decoded while the network hears others
     table.open("w", encoding="utf-8-sig", newline="") as file,  # with the mark by which Excel knows UTF-8
 ):
     rows = csv.DictWriter(file, columns)
     rows.writeheader()
-    rows.writerows(pool.map(row, paths))
+    rows.writerows(row(*heard) for heard in recognizer.recognize_many(paths))
 print(f"{len(paths)} files: {table}")

@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from emotape import DecodeLimits, EngineOptions, Recognizer, RecognizerOptions, Waveform, decode
+from emotape import DecodeLimits, EngineOptions, Prediction, Recognizer, RecognizerOptions, Waveform, decode
 from emotape.audio.speech import speech_probabilities
 from emotape.audio.waveform import SAMPLE_RATE
 from emotape.audio.window import WindowOptions
 from emotape.engine.runner import Clip, TorchRunner
-from emotape.errors import BadAudio, BadRequest, Cancelled, EngineFault, Expired, ModelFault, Overloaded, TooLong
+from emotape.errors import (
+    BadAudio,
+    BadRequest,
+    Cancelled,
+    EmotapeError,
+    EngineFault,
+    Expired,
+    ModelFault,
+    Overloaded,
+    TooLong,
+)
 from emotape.events import Answered, Decoded, Event, ModelLoaded
 from emotape.model.encoder import Encoder
 from emotape.model.weights import load
@@ -138,6 +148,40 @@ def test_bad_audio_harms_no_neighbour(recognizer: Recognizer) -> None:
     assert len({future.result(timeout=60).emotion for future in good}) == 1
     for future in bad:
         assert isinstance(future.exception(timeout=60), BadAudio)
+
+
+def test_many_recordings_come_back_in_order_with_what_became_of_each(recognizer: Recognizer) -> None:
+    """Recordings of any kind, read as there is room: an error is an answer, any other is that of the file alone."""
+    folder: list[Any] = [
+        SPEECH,
+        AUDIO / "thorsten_angry.mp3",
+        AUDIO / "nothing.wav",
+        b"no sound",
+        str(AUDIO / "jfk.flac"),
+    ] * 3
+    found = list(recognizer.recognize_many(iter(folder), embedding=True))
+    assert [source for source, _ in found] == folder
+    for source, outcome in found:
+        if isinstance(outcome, Prediction):
+            assert outcome.scores == recognizer.recognize(source).scores
+            assert outcome.embedding is not None
+    codes = [outcome.code for _, outcome in found if isinstance(outcome, EmotapeError)]
+    assert codes == ["no_such_file", "text_not_audio"] * 3
+
+
+def test_endless_recordings_are_read_as_they_are_answered(recognizer: Recognizer) -> None:
+    read = itertools.count()
+    endless = (SPEECH for _ in read)
+    found = recognizer.recognize_many(endless)
+    for _ in range(3):
+        assert isinstance(next(found)[1], Prediction)
+    found.close()  # type: ignore[attr-defined]
+    assert next(read) < 1000
+
+
+def test_what_no_recording_could_be_asked_is_refused_at_once(recognizer: Recognizer) -> None:
+    with pytest.raises(BadRequest):
+        recognizer.recognize_many([SPEECH], granularity="word")  # type: ignore[arg-type]
 
 
 def test_many_threads_get_their_own_answers(recognizer: Recognizer, noise: Waveform) -> None:

@@ -11,21 +11,23 @@ import os
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar, Unpack
 
 from emotape.audio.decode import AudioSource, ChannelMode, DecodeLimits, Recording
 from emotape.audio.reader import way_back
 from emotape.audio.waveform import Waveform
 from emotape.audio.window import WindowOptions
+from emotape.engine.flight import in_order, room_for
 from emotape.engine.host import Host, HostOptions, Loaded
+from emotape.engine.machine import look_at_machine
 from emotape.engine.pipeline import Pipeline, first, waited
-from emotape.engine.prediction import Decoding, Heard, Wanted, listen_to, predict
+from emotape.engine.prediction import Decoding, Heard, listen_to, predict
 from emotape.engine.progress import Pending, Progress
 from emotape.engine.resident import EngineOptions, Resident
-from emotape.engine.result import GRANULARITIES, Granularity, Prediction
 from emotape.engine.runner import Clip
 from emotape.engine.segments import SegmentOptions
 from emotape.engine.settling import Settling
+from emotape.engine.wanted import RequestOptions, Wanted, wanted_of
 from emotape.errors import BadRequest, Expired
 from emotape.events import Decoded, Observer, silent, tell
 from emotape.store.cache.key import Network, cache_key
@@ -34,17 +36,20 @@ from emotape.store.cache.result_cache import keeper
 from emotape.store.catalogue import ModelEntry, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from emotape.audio.processes import Decoder
     from emotape.engine.plan import Plan
+    from emotape.engine.result import Prediction
     from emotape.engine.scheduler import RunReport
+    from emotape.errors import EmotapeError
     from emotape.model.labels import Label
     from emotape.store.cache.result_cache import ResultCache
 
 Answer = TypeVar("Answer")
+Given = TypeVar("Given", bound="Source")
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Waveform
 
 
@@ -64,21 +69,6 @@ class RecognizerOptions:
     pending: int = 1024
     adapt: bool = False
     idle_unload_seconds: float | None = None
-
-
-class RequestOptions(TypedDict, total=False):
-    """What a caller may ask for, beside the recording.
-
-    granularity  "utterance" (default), "frame" (a row of scores for every 20 ms) or "segment" (who felt what when)
-    embedding    also give the embedding: [D], or [T, D] for frames
-    quality      also report how usable the sound is
-    deadline     seconds from now after which the answer is of no use
-    """
-
-    granularity: Granularity
-    embedding: bool
-    quality: bool
-    deadline: float | None
 
 
 class Recognizer:
@@ -118,6 +108,18 @@ class Recognizer:
     def recognize_channels(self, source: Source, **wanted: Unpack[RequestOptions]) -> tuple[Prediction, ...]:
         """Return the emotion of each channel of a recording, in order; otherwise like `recognize`."""
         return waited(self.submit_channels(source, **wanted))
+
+    def recognize_many(
+        self, sources: Iterable[Given], **wanted: Unpack[RequestOptions]
+    ) -> Iterator[tuple[Given, Prediction | EmotapeError]]:
+        """Yield every recording with its prediction, or with the error that it met, in the order given.
+
+        As many are under way as keep the engine at work, and no more than there is room for, so `sources` may be
+        endless. A deadline counts from when a recording's turn comes. Ending early withdraws what is under way.
+        Raises BadRequest, ModelFault, and EngineFault `closed`, which no other recording would be spared.
+        """
+        wanted_of(wanted)
+        return self._many(sources, wanted)
 
     async def arecognize(self, source: Source, **wanted: Unpack[RequestOptions]) -> Prediction:
         """Like `recognize`, for coroutines; cancelling the task withdraws the request."""
@@ -235,6 +237,13 @@ class Recognizer:
 
         return settling.watch(lambda: self._host.admit(hear, deadline))
 
+    def _many(
+        self, sources: Iterable[Given], wanted: RequestOptions
+    ) -> Iterator[tuple[Given, Prediction | EmotapeError]]:
+        room = room_for(self.plan, look_at_machine().memory)
+        asked = ((source, source) for source in sources)
+        yield from in_order(lambda source: self.submit(source, **wanted), self, room, asked)
+
     def _decoded(self, decode: Decoder, source: Source, channels: ChannelMode) -> Decoding:
         """Decode a recording, unless it is."""
         if isinstance(source, Waveform):
@@ -312,11 +321,3 @@ class Recognizer:
             elsewhere=pipeline.aside,
         )
         return Memo(self._cache, steps, options.decode, self._observer)
-
-
-def wanted_of(options: RequestOptions) -> Wanted:
-    """Return what a caller asks for, checked; the deadline is no part of it. Raises BadRequest."""
-    granularity = options.get("granularity", "utterance")
-    if granularity not in GRANULARITIES:
-        raise BadRequest("granularity_unknown", granularity=granularity)
-    return Wanted(granularity, options.get("embedding", False), options.get("quality", False))

@@ -12,8 +12,8 @@ import pytest
 from emotape.delivery.cluster.calls import Lost
 from emotape.delivery.cluster.dispatch import SMALL, Dispatch, DispatchOptions, Errand
 from emotape.delivery.cluster.messages import Question
-from emotape.engine.prediction import Wanted
 from emotape.engine.progress import Pending
+from emotape.engine.wanted import Wanted
 from emotape.errors import BadAudio, EngineFault, Expired, NotReady, Overloaded
 from tests.cluster.fakes import FakeEngines
 

@@ -24,7 +24,7 @@ from emotape.delivery.profiling.measure import Asked, Profile, Recognized, Run
 from emotape.delivery.profiling.stopwatch import Lap, Look, Stopwatch
 from emotape.delivery.profiling.summary import STAGES, summarise
 from emotape.delivery.profiling.text import show
-from emotape.engine.prediction import Wanted
+from emotape.engine.wanted import Wanted
 from emotape.events import ModelLoaded, TapeRan
 from emotape.recognizer import Recognizer
 from emotape.settings import read_settings

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emotape.engine.result import Prediction
-    from emotape.recognizer import RequestOptions
+    from emotape.engine.wanted import RequestOptions
 
 Answer = TypeVar("Answer")
 SECOND = Waveform(np.full(16_000, 0.1, np.float32))

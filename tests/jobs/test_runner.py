@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emotape.delivery.api.jobs_runner import LARGE, JobsRunner
+from emotape.delivery.api.jobs_runner import JobsRunner
+from emotape.engine.flight import LARGE
 from emotape.errors import BadAudio, EngineFault, ModelFault, Overloaded
 from emotape.store.cache.entry import unpack
 from emotape.store.jobs import FINAL, StoreOptions, Submission

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotape.delivery.batch import LARGE
 from emotape.delivery.offline.forms import JsonRows
 from emotape.delivery.offline.item import Item
-from emotape.delivery.offline.local import LocalEngine, Room, room_for
+from emotape.delivery.offline.local import LocalEngine
 from emotape.delivery.offline.parquet import ParquetRows
 from emotape.delivery.offline.rows import Asked, answer_row
+from emotape.engine.flight import LARGE, Room, room_for
 from emotape.engine.plan import Machine, plan
 from emotape.errors import BadAudio, BadRequest, EngineFault, Overloaded
 from tests.delivery.fakes import make_prediction

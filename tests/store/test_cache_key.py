@@ -15,9 +15,9 @@ from hypothesis.strategies import SearchStrategy, booleans, builds, composite, f
 
 from emotape.audio.waveform import SAMPLE_RATE
 from emotape.audio.window import WindowOptions
-from emotape.engine.prediction import Wanted
 from emotape.engine.result import GRANULARITIES
 from emotape.engine.segments import SegmentOptions
+from emotape.engine.wanted import Wanted
 from emotape.store.cache.key import Network, Sound, cache_key
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Generic, Protocol, Self, TypeVar
 
+from emotape.engine.flight import LARGE
 from emotape.errors import EmotapeError, Overloaded, unforeseen
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from emotape.engine.result import Granularity, Prediction
 
 IN_FLIGHT: Final = 8  # recordings; enough to fill a tape with short clips
-LARGE: Final = 8 * 1024**2  # bytes; files beyond it can hold hours, so only one of them is in memory at a time
 
 
 class Recognizing(Protocol):

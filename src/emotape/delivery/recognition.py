@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from emotape.engine.plan import Plan
     from emotape.engine.progress import Pending
     from emotape.engine.result import Prediction
+    from emotape.engine.wanted import RequestOptions
     from emotape.model.labels import Label
-    from emotape.recognizer import RecognizerOptions, RequestOptions, Source
+    from emotape.recognizer import RecognizerOptions, Source
     from emotape.store.catalogue import ModelEntry
 
 

@@ -10,7 +10,7 @@ from emotape.audio.quality import assess
 from emotape.audio.speech import frame_is_speech, speech_probabilities, speech_seconds
 from emotape.audio.waveform import SAMPLE_RATE, Waveform
 from emotape.audio.window import Span, split_at_pauses
-from emotape.engine.result import Granularity, Prediction, Provenance, Scores, join_windows, softmax
+from emotape.engine.result import Prediction, Provenance, Scores, join_windows, softmax
 from emotape.engine.segments import SegmentOptions, segments
 
 if TYPE_CHECKING:
@@ -23,21 +23,8 @@ if TYPE_CHECKING:
     from emotape.audio.window import WindowOptions
     from emotape.engine.result import Segment
     from emotape.engine.runner import ClipScores
+    from emotape.engine.wanted import Wanted
     from emotape.model.labels import Label
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a caller asked for."""
-
-    granularity: Granularity
-    embedding: bool
-    quality: bool
-
-    @property
-    def frame_embeddings(self) -> bool:
-        """Whether the embedding of every frame is part of the answer."""
-        return self.embedding and self.granularity == "frame"
 
 
 @dataclass(frozen=True)

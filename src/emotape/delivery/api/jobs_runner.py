@@ -13,6 +13,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
+from emotape.engine.flight import LARGE
 from emotape.errors import EmotapeError, EngineFault, Expired, ModelFault, Overloaded, TooLong, as_fault
 from emotape.store.cache.entry import pack
 from emotape.store.jobs import Outcome
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
     from emotape.engine.plan import Plan
     from emotape.engine.progress import Pending, Progress
     from emotape.engine.result import Prediction
-    from emotape.recognizer import RequestOptions
+    from emotape.engine.wanted import RequestOptions
     from emotape.store.jobs import Claim, JobStore
 
 log = logging.getLogger("emotape")
 
-LARGE: Final = 8 * 1024**2  # bytes; such a file can hold hours, so only one of them is run at a time
 LARGEST_ANSWER: Final = 256 * 1024**2  # bytes
 _MOST: Final = 8  # enough to fill a tape with short recordings
 _UPKEEP_SECONDS: Final = 60.0

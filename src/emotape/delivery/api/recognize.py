@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from emotape.delivery.api.forms import Upload
     from emotape.delivery.api.service import Service
     from emotape.engine.result import Prediction
-    from emotape.recognizer import RequestOptions
+    from emotape.engine.wanted import RequestOptions
     from emotape.wording import Language
 
 Element = Recognition | Failure | FunasrResult | list[HfScore]

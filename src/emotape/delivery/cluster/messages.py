@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from emotape.audio.decode import ChannelMode, Source
     from emotape.engine.plan import Plan
-    from emotape.engine.prediction import Wanted
     from emotape.engine.result import Prediction
+    from emotape.engine.wanted import Wanted
     from emotape.model.labels import Label
     from emotape.store.catalogue import ModelEntry
 

@@ -18,9 +18,9 @@ from emotape.delivery.cluster.messages import Question, Sound
 from emotape.engine.pipeline import fail, first
 from emotape.engine.progress import Pending, Progress
 from emotape.engine.settling import Settling
+from emotape.engine.wanted import wanted_of
 from emotape.errors import BadRequest, EngineFault, Overloaded
 from emotape.events import ModelLoaded, Observer, silent, tell
-from emotape.recognizer import wanted_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from emotape.delivery.cluster.calls import Replicas
     from emotape.delivery.cluster.messages import About
     from emotape.engine.plan import Plan
-    from emotape.engine.prediction import Wanted
     from emotape.engine.result import Prediction
+    from emotape.engine.wanted import RequestOptions, Wanted
     from emotape.model.labels import Label
-    from emotape.recognizer import RecognizerOptions, RequestOptions, Source
+    from emotape.recognizer import RecognizerOptions, Source
     from emotape.store.catalogue import ModelEntry
 
 _READERS: Final = 8  # threads; uploads lie in memory or in a temporary file

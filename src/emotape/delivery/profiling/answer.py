@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from emotape.audio.decode import Recording
     from emotape.delivery.profiling.stopwatch import Stopwatch
-    from emotape.engine.prediction import Wanted
     from emotape.engine.result import Prediction
+    from emotape.engine.wanted import Wanted
     from emotape.events import Observer
     from emotape.recognizer import RecognizerOptions
     from emotape.settings import Settings

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from emotape.delivery.profiling.answer import Bench
     from emotape.delivery.profiling.stopwatch import Lap, Tape
-    from emotape.engine.prediction import Wanted
     from emotape.engine.result import Granularity
+    from emotape.engine.wanted import Wanted
     from emotape.recognizer import Recognizer
     from emotape.settings import Settings
 
@@ -158,7 +158,7 @@ def _first(bench: Bench, asked: Asked, file: Path, watch: Stopwatch, notes: _Not
 
 
 def _wanted(asked: Asked, granularity: Granularity) -> Wanted:
-    from emotape.engine.prediction import Wanted
+    from emotape.engine.wanted import Wanted
 
     return Wanted(granularity, asked.embedding, quality=False)
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from emotape.audio.waveform import Waveform
     from emotape.audio.window import WindowOptions
-    from emotape.engine.prediction import Wanted
     from emotape.engine.segments import SegmentOptions
+    from emotape.engine.wanted import Wanted
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from emotape.audio.decode import ChannelMode, DecodeLimits
     from emotape.audio.reader import AudioSource
     from emotape.audio.waveform import Waveform
-    from emotape.engine.prediction import Decoding, Wanted
+    from emotape.engine.prediction import Decoding
     from emotape.engine.progress import Pending
     from emotape.engine.result import Prediction
+    from emotape.engine.wanted import Wanted
     from emotape.store.cache.result_cache import ResultCache
 
 log = logging.getLogger("emotape")
