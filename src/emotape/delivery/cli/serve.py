@@ -13,6 +13,7 @@ import typer
 from emotape.client.connection import is_this_machine
 from emotape.delivery.cli.errors import error_lines
 from emotape.delivery.cli.language import settle_language
+from emotape.delivery.rehearsal import rehearse
 from emotape.delivery.serving import assembled, key_ring, leave, page_options
 from emotape.delivery.threads import heeded
 from emotape.errors import BadRequest
@@ -91,6 +92,10 @@ def _load(service: Service, url: str, language: Language) -> None:
     """Load the model in the background, then take jobs up; say where it stands."""
     from emotape.delivery.logs import report, say
 
+    def load() -> None:
+        service.recognizer.open()
+        rehearse()
+
     def loaded(error: EmotapeError | None) -> None:
         if error is not None:
             report(error.code, error_lines(error, language))
@@ -100,7 +105,7 @@ def _load(service: Service, url: str, language: Language) -> None:
             say("serve_ready", language, url=url)
 
     say("serve_listening", language, url=url, model=service.recognizer.model.name)
-    service.readiness.load(service.recognizer.open, loaded)
+    service.readiness.load(load, loaded)
 
 
 def _settle_memory() -> None:

@@ -14,6 +14,7 @@ from emotape.delivery.cluster.busy import Busy
 from emotape.delivery.cluster.messages import About, Answers, Load, Question, Sound, as_value
 from emotape.delivery.cluster.options import choice, settings_of
 from emotape.delivery.cluster.share import own_cores
+from emotape.delivery.rehearsal import rehearse
 from emotape.engine.plan import QUEUE_SECONDS_PER_CORE
 from emotape.errors import EmotapeError, EngineFault
 from emotape.recognizer import Recognizer
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from emotape.delivery.cluster.options import ClusterOptions
     from emotape.engine.progress import Pending
     from emotape.engine.result import Prediction
-    from emotape.recognizer import RecognizerOptions, RequestOptions
+    from emotape.engine.wanted import RequestOptions
+    from emotape.recognizer import RecognizerOptions
 
 _TRIES: Final = 3  # a model may be let go for another in the moment in which it is asked
 
@@ -45,6 +47,7 @@ class Engine:
         self._cache = open_cache(cache_options(settings), self._busy)
         self._kept = self._cache.__enter__()
         self._main = self._opened(settings.model)
+        rehearse()
         self._others: WeakValueDictionary[str, Model] = WeakValueDictionary()
         self._replica = serve.get_replica_context().replica_id.unique_id
 
