@@ -81,7 +81,7 @@ class Served:
         """Say whether a process belongs to this cluster and not to another one on this machine."""
         return process.environ().get(MARK) == os.environ[MARK]
 
-    def await_running(self, deployment: str, count: int, seconds: float = 60.0) -> None:
+    def await_running(self, deployment: str, count: int, seconds: float = 180.0) -> None:
         """Wait until so many replicas of a deployment run."""
         from emotape.delivery.cluster.running import seen
 

@@ -186,7 +186,8 @@ def test_the_plan_is_the_one_that_the_recognizer_follows() -> None:
     told = {choice["name"]: choice["value"] for choice in json.loads(done.stdout)["choices"]}
     with Recognizer(options=recognizer_options(read_settings(**flags))) as recognizer:
         followed = recognizer.plan
-    for name in told.keys() - {"devices", "offload", "cache_megabytes"}:
+    of_memory = {"cache_megabytes", "decoded_megabytes"}  # of what is free when it is asked: other programs come and go
+    for name in told.keys() - {"devices", "offload"} - of_memory:
         assert told[name] == getattr(followed, name)
     assert told["devices"] == "cpu"
 
