@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder, *_ = item.path.relative_to(TESTS).parts if item.path.is_relative_to(TESTS) else (item.path.name,)
         group = folder if folder in SHARING else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def example_of(document: str) -> str:
+    """Return the Python that a document shows, which is the same in Chinese."""
+    english, chinese = (
+        re.findall(r"^```python\n(.*?)^```", (TESTS.parent / "docs" / name).read_text("utf-8"), re.M | re.S)
+        for name in (f"{document}.md", f"{document}.zh.md")
+    )
+    assert english == chinese
+    (example,) = english
+    return str(example)
 
 
 @pytest.fixture(scope="session", autouse=True)

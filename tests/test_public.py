@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from inspect import signature
+
+import pytest
+import typer
 
 import emotape
+from emotape.delivery.cli import app
+
+THE_COMMANDS_OWN = {"as_json", "language", "models_folder", "device", "dtype", "threads", "offload", "output"}
+"""How the command shows things, and what a `RecognizerOptions` says to the functions."""
 
 
 def run(code: str) -> str:
@@ -34,3 +42,20 @@ def test_importing_does_nothing() -> None:
 def test_errors_are_importable_without_the_engine() -> None:
     """Catching an error must not cost an import of torch."""
     assert run("import sys, emotape; emotape.BadAudio; print('torch' in sys.modules)") == "False"
+
+
+@pytest.mark.parametrize("name", ["adapt", "evaluate"])
+def test_the_functions_take_what_the_commands_take(name: str) -> None:
+    """With the same names, and the same defaults where both have one."""
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    options = {param.name: param for param in command.params}
+    arguments = signature(getattr(emotape, name)).parameters
+    assert arguments.keys() - {"output"} == (options.keys() - THE_COMMANDS_OWN) | {"options", "progress"}
+    for key in arguments.keys() & options.keys() - {"output", "recordings"}:
+        assert (arguments[key].default or None) == (options[key].default or None), key
+
+
+def test_the_functions_know_no_command_line() -> None:
+    """A notebook pays for neither the command nor pictures nor training before it asks for them."""
+    code = "import sys, emotape; emotape.adapt, emotape.evaluate;"
+    assert run(code + "print(sorted({'typer', 'rich', 'matplotlib', 'peft', 'gradio'} & set(sys.modules)))") == "[]"

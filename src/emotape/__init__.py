@@ -27,9 +27,14 @@ if TYPE_CHECKING:
     from emotape.client.retry import Retry
     from emotape.client.streaming import StreamOptions, StreamResult, StreamSummary
     from emotape.client.synchronous import Client
+    from emotape.delivery.adapting.adaptation import Adapted
+    from emotape.delivery.adapting.calling import adapt
+    from emotape.delivery.evaluation.calling import evaluate
+    from emotape.delivery.evaluation.record import Evaluation
     from emotape.engine.resident import EngineOptions
     from emotape.engine.result import Granularity, Prediction, Provenance, Segment
     from emotape.engine.segments import SegmentOptions
+    from emotape.engine.wanted import RequestOptions
     from emotape.errors import (
         BadAudio,
         BadRequest,
@@ -45,11 +50,12 @@ if TYPE_CHECKING:
         TooLong,
     )
     from emotape.model.labels import Label
-    from emotape.recognizer import Recognizer, RecognizerOptions, RequestOptions
+    from emotape.recognizer import Recognizer, RecognizerOptions
     from emotape.store.cache.memory import MemoryCache
     from emotape.store.cache.redis import RedisCache
 
 _HOMES = {
+    "Adapted": "delivery.adapting.adaptation",
     "AsyncClient": "client.asynchronous",
     "BadAudio": "errors",
     "BadRequest": "errors",
@@ -61,6 +67,7 @@ _HOMES = {
     "EmotapeError": "errors",
     "EngineFault": "errors",
     "EngineOptions": "engine.resident",
+    "Evaluation": "delivery.evaluation.record",
     "Expired": "errors",
     "Granularity": "engine.result",
     "HubFault": "errors",
@@ -77,7 +84,7 @@ _HOMES = {
     "RedisCache": "store.cache.redis",
     "Refused": "errors",
     "RemoteError": "client.errors",
-    "RequestOptions": "recognizer",
+    "RequestOptions": "engine.wanted",
     "Retry": "client.retry",
     "Segment": "engine.result",
     "SegmentOptions": "engine.segments",
@@ -87,10 +94,13 @@ _HOMES = {
     "TooLong": "errors",
     "Waveform": "audio.waveform",
     "WindowOptions": "audio.window",
+    "adapt": "delivery.adapting.calling",
     "decode": "audio.decode",
+    "evaluate": "delivery.evaluation.calling",
 }
 
 __all__ = [
+    "Adapted",
     "AsyncClient",
     "BadAudio",
     "BadRequest",
@@ -102,6 +112,7 @@ __all__ = [
     "EmotapeError",
     "EngineFault",
     "EngineOptions",
+    "Evaluation",
     "Expired",
     "Granularity",
     "HubFault",
@@ -129,7 +140,9 @@ __all__ = [
     "Waveform",
     "WindowOptions",
     "__version__",
+    "adapt",
     "decode",
+    "evaluate",
 ]
 
 

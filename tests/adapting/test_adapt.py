@@ -20,12 +20,14 @@ from emotape.engine.runner import Clip, TorchRunner
 from emotape.errors import BadAudio, BadRequest
 from emotape.model.mapped import read_mapped
 from emotape.model.weights import load, verify
-from emotape.recognizer import Recognizer, RecognizerOptions
+from emotape.recognizer import Recognizer
 from emotape.store.catalogue import bundled_model
 from tests.adapting.conftest import CLIPS, invoke, rows_of, write_manifest
 from tests.conftest import AUDIO
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from emotape.engine.plan import Arithmetic
     from emotape.model.weights import LoadedModel
 
@@ -129,12 +131,8 @@ def test_blocks_are_tuned_and_the_rest_is_the_bases(collection: Path, tmp_path: 
 class Deaf:
     """Stands where a recognizer would, and answers nothing."""
 
-    options = RecognizerOptions()
-
-    def decode(self, *_: object) -> object:
-        raise BadAudio("not_audio")
-
-    submit = decode
+    def recognize_many(self, sources: Iterable[Path], **_: object) -> Iterator[tuple[Path, BadAudio]]:
+        return ((source, BadAudio("not_audio")) for source in sources)
 
 
 def test_a_second_run_embeds_nothing_again(collection: Path, tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from emotape.delivery.cli import app
 from emotape.delivery.evaluation.calibration import Threshold
 from emotape.delivery.evaluation.fitting import Confidence, Fit
 from emotape.delivery.evaluation.saving import check_target, save
-from emotape.engine.prediction import Wanted
 from emotape.engine.runner import Clip, ClipScores, TorchRunner
 from emotape.engine.segments import SegmentOptions
+from emotape.engine.wanted import Wanted
 from emotape.errors import BadRequest, ModelFault
 from emotape.model.mapped import SAFETENSORS
 from emotape.model.note import note, read_note

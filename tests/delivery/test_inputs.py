@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emotape.delivery.cli.inputs import Clip, Inputs, Search, find_clips
+from emotape.delivery.cli.inputs import Clip, Inputs, find_clips
+from emotape.delivery.folders import Search
 from emotape.errors import BadRequest, EmotapeError
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def test_a_folder_gives_its_audio_sorted_and_says_what_it_passed_over(files: Cal
     assert skipped.folders == 1
 
 
-def test_recursion_enters_subfolders_but_never_the_output_folder(files: Callable[..., None]) -> None:
-    files("d/a.wav", "d/sub/c.wav", "d/out/outputs_20260101_000000/processed_audio.wav")
+def test_recursion_enters_subfolders_but_neither_hidden_ones_nor_the_output_folder(files: Callable[..., None]) -> None:
+    files("d/a.wav", "d/sub/c.wav", "d/.trash/b.wav", "d/out/outputs_20260101_000000/processed_audio.wav")
     found = find("d", search=Search(recursive=True, output=Path("d/out")))
     assert names(found) == ["d/a.wav", "d/sub/c.wav"]
 

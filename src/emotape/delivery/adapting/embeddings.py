@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from emotape.delivery.adapting.shelf import Embedded, audio_digest
-from emotape.delivery.batch import Batch, BatchOptions
-from emotape.delivery.clock import local_now
 from emotape.errors import BadRequest, EmotapeError
 
 if TYPE_CHECKING:
@@ -30,19 +28,16 @@ def embed(
         if embedded is not None:
             advance()
     missing = [place for place, embedded in enumerate(found) if embedded is None]
-    asked = BatchOptions(recognizer.options.decode, embedding=True)
-    with Batch(recognizer, asked, local_now, recognizer.decode) as batch:
-        answers = batch.outcomes(samples[place] for place in missing)
-        for place, outcome in zip(missing, answers, strict=True):
-            if outcome.error is not None:
-                found[place] = outcome.error
-            else:
-                prediction = outcome.answers[0].prediction
-                assert prediction.embedding is not None  # noqa: S101 - it was asked for
-                found[place] = embedded = Embedded(prediction.embedding, prediction.seconds)
-                if digest := digests[place]:
-                    shelf.keep(digest, embedded)
-            advance()
+    answers = recognizer.recognize_many((samples[place].path for place in missing), embedding=True)
+    for place, (_, answer) in zip(missing, answers, strict=True):
+        if isinstance(answer, EmotapeError):
+            found[place] = answer
+        else:
+            assert answer.embedding is not None  # noqa: S101 - it was asked for
+            found[place] = embedded = Embedded(answer.embedding, answer.seconds)
+            if digest := digests[place]:
+                shelf.keep(digest, embedded)
+        advance()
     return [embedded for embedded in found if embedded is not None]
 
 

@@ -14,6 +14,8 @@ from emotape.model.labels import OFFICIAL, OFFICIAL_KEYS, Label, find_label, lab
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+Labels = str | tuple[str, ...]
+
 _FILES: Final = (".json", ".toml", ".yaml", ".yml")
 _PARTS: Final = ("en", "zh", "emoji")
 
@@ -29,17 +31,20 @@ def key_of(name: str) -> str | None:
     return label.key
 
 
-def choose_labels(asked: str | None, names: Sequence[str]) -> tuple[Label, ...]:
+def choose_labels(asked: Labels | None, names: Sequence[str]) -> tuple[Label, ...]:
     """Return the labels to learn, in their order: those asked for, or all that the names of a manifest mean.
 
-    `asked` is a list with commas, or a YAML, JSON or TOML file: names, or names with their `en`, `zh` and `emoji`.
+    `asked` is a sequence of names, a text of names with commas, or the path of a YAML, JSON or TOML file: names, or
+    names with their `en`, `zh` and `emoji`.
     Raises BadRequest: "adapt_labels_unreadable", "adapt_label_name", "adapt_no_such_label", "adapt_one_label".
     """
     found = _labels_of(sorted(set(names), key=lambda name: ("/" not in name, name)))
     if asked is None:
         labels = tuple(sorted(found, key=lambda label: (_rank(label), label.key)))
-    else:
+    elif isinstance(asked, str):
         labels = _file(Path(asked)) if asked.lower().endswith(_FILES) else _labels_of(asked.split(","))
+    else:
+        labels = _labels_of(asked)
     known = {label.key.casefold(): label.key for label in found}
     absent = [label.key for label in labels if label.key.casefold() not in known]
     if absent:

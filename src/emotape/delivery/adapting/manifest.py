@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from emotape.delivery.adapting.labels import key_of
-from emotape.delivery.labelled_table import read_table
+from emotape.delivery.labelled_table import Line, place_of, read_table
 from emotape.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ _PARTS: Final[Mapping[str, Part]] = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled recording. `name` is the label as the manifest has it, `label` the key of the class it means."""
+    """One labelled recording. `name` is the label as the manifest has it, `label` the key of the class it means.
+
+    `line` is that of the manifest; 0 where a folder is read.
+    """
 
     line: int
     file: str
@@ -47,13 +50,18 @@ class Sample:
         """What a batch answers."""
         return self.path
 
+    @property
+    def place(self) -> str:
+        """How a list of errors names it."""
+        return place_of(self.line, self.file)
+
 
 def read_samples(manifest: Path, dev: Path | None = None) -> tuple[Sample, ...]:
-    """Return the rows of a CSV with the columns file and label, and optionally speaker and split.
+    """Return the rows of a CSV with the columns file and label, and optionally speaker and split, or of a folder.
 
     Paths are relative to the manifest. The rows of `dev` are the dev part, all others then train; rows of the part
-    "test" are left out. Raises BadRequest: "manifest_unreadable", "manifest_columns", "adapt_manifest_empty",
-    "adapt_part_unknown", "adapt_label_name".
+    "test" are left out. Raises BadRequest: those of `read_table`, "adapt_manifest_empty", "adapt_part_unknown",
+    "adapt_label_name".
     """
     rows = _kept(manifest)
     if dev is not None:
@@ -85,16 +93,16 @@ def counts(samples: Sequence[Sample]) -> dict[str, int]:
 
 def _kept(manifest: Path) -> list[Sample]:
     """Return the rows that are no test."""
-    samples = read_table(manifest, lambda line, cells: _row(line, cells, manifest))
+    samples = read_table(manifest, lambda line: _row(line, manifest))
     return [sample for sample in samples if sample.part != "test"]
 
 
-def _row(line: int, cells: Mapping[str, str], manifest: Path) -> Sample:
-    file, name, said = (cells.get(column, "").strip() for column in ("file", "label", "split"))
+def _row(line: Line, manifest: Path) -> Sample:
+    name, said, speaker = (line.cells.get(column, "").strip() for column in ("label", "split", "speaker"))
     part = _PARTS.get(said.lower())
     if part is None:
-        raise BadRequest("adapt_part_unknown", part=said, line=line, path=str(manifest))
+        raise BadRequest("adapt_part_unknown", part=said, line=line.number, path=str(manifest))
     key = key_of(name)
-    if key is None or not file:
-        raise BadRequest("adapt_label_name", name=name, place=f"{manifest}:{line}")
-    return Sample(line, file, manifest.parent / file, name, key, cells.get("speaker", "").strip(), part)
+    if key is None or not line.file:
+        raise BadRequest("adapt_label_name", name=name, place=line.place)
+    return Sample(line.number, line.file, line.path, name, key, speaker, part)

@@ -61,7 +61,7 @@ def choose(asked: AdaptOptions, listener: Listener) -> Chosen:
 
     Raises BadRequest as `read_samples`, `choose_labels` and `divide` do, before anything is run.
     """
-    found = read_samples(asked.manifest, asked.dev)
+    found = read_samples(asked.recordings, asked.dev)
     labels = choose_labels(asked.labels, [sample.name for sample in found])
     samples = labelled(found, labels)
     for key, names in merged_names(samples).items():

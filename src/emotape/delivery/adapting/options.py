@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
+from emotape.delivery.adapting.heads import HeadKind
 from emotape.delivery.adapting.shelf import default_folder
 from emotape.errors import BadRequest
+from emotape.wording import interface_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
 
-    from emotape.delivery.adapting.heads import HeadKind
+    from emotape.delivery.adapting.labels import Labels
+    from emotape.delivery.counting import Counting
+    from emotape.wording import Language
 
 DEFAULT_OUTPUT: Final = Path("adapted")
 
@@ -22,14 +25,15 @@ DEFAULT_OUTPUT: Final = Path("adapted")
 class AdaptOptions:
     """What to learn and how.
 
-    `unfreeze`: how many of the last blocks are trained with the head; `lora`: the rank of adapters that are trained
-    instead of weights, in the last `unfreeze` blocks or in all. 0: not. `rate` None: by the size of the network.
+    `recordings` and `dev`: a manifest or a folder each. `unfreeze`: how many of the last blocks are trained with the
+    head; `lora`: the rank of adapters that are trained instead of weights, in the last `unfreeze` blocks or in all. 0:
+    not. `rate` None: by the size of the network. `command`: what the card says it was made by.
     """
 
-    manifest: Path
+    recordings: Path
     output: Path
     dev: Path | None = None
-    labels: str | None = None
+    labels: Labels | None = None
     head: HeadKind = "linear"
     unfreeze: int = 0
     lora: int = 0
@@ -54,6 +58,7 @@ class AdaptOptions:
         if arithmetic in ("int8", "float8"):
             raise BadRequest("adapt_base_quantised", dtype=arithmetic)
         wrong = {
+            "--head": self.head not in get_args(HeadKind),
             "--lora": self.lora < 0,
             "--epochs": self.epochs < 1,
             "--learning-rate": self.rate is not None and not 0 < self.rate < 1,
@@ -73,13 +78,17 @@ class Step:
     code: str
     facts: Mapping[str, object]
 
+    def text(self, language: Language = "en") -> str:
+        """Return the sentence that the command says."""
+        return interface_text(self.code, language, **self.facts)
+
 
 @dataclass(frozen=True)
 class Listener:
-    """Who hears of a run: `tell` of what came about; `counting` lends, for so many recordings, what counts one."""
+    """Who hears of a run: `tell` of what came about, and `counting` of every recording that is done."""
 
     tell: Callable[[Step], None]
-    counting: Callable[[int], AbstractContextManager[Callable[[], None]]]
+    counting: Counting
 
     def say(self, code: str, **facts: object) -> None:
         """Tell of a step."""

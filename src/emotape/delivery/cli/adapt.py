@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,8 +25,6 @@ from emotape.settings import read_settings, recognizer_options
 from emotape.wording import interface_text
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from emotape.delivery.adapting.adaptation import Adapted
     from emotape.delivery.adapting.options import Listener, Step
     from emotape.wording import Language
@@ -34,16 +32,22 @@ if TYPE_CHECKING:
 
 def adapt(
     context: typer.Context,
-    manifest: Annotated[
+    recordings: Annotated[
         Path,
         typer.Argument(
+            metavar="MANIFEST|DIR",
             show_default=False,
-            help="CSV with the columns file, label[, speaker, split]; paths relative to it.",
+            help="CSV with the columns file, label[, speaker, split], paths relative to it; or a folder of"
+            " LABEL/FILE or LABEL/SPEAKER/FILE.",
         ),
     ],
     dev: Annotated[
         Path | None,
-        typer.Option(help="Manifest of the recordings that judge. Without it, some are held out.", show_default=False),
+        typer.Option(
+            help="Manifest or folder of the recordings that judge. Without it, some are held out.",
+            metavar="MANIFEST|DIR",
+            show_default=False,
+        ),
     ] = None,
     labels: Annotated[
         str | None,
@@ -80,7 +84,7 @@ def adapt(
     threads: ThreadsOption = None,
 ) -> None:
     """Make a model of your own labels from labelled recordings. Ctrl-C while it trains keeps the best so far."""
-    from emotape.delivery.adapting.adaptation import adapt as made_from
+    from emotape.delivery.adapting.adaptation import make
     from emotape.delivery.adapting.options import DEFAULT_OUTPUT, AdaptOptions
 
     settings = read_settings(
@@ -89,7 +93,7 @@ def adapt(
     settings, _ = heeded(context, settings)
     spoken = settle_language(context, settings)
     asked = AdaptOptions(
-        manifest=manifest,
+        recordings=recordings,
         output=output or DEFAULT_OUTPUT,
         dev=dev,
         labels=labels,
@@ -103,7 +107,7 @@ def adapt(
         force=force,
         command=_command(),
     )
-    made = made_from(asked, settings.model, recognizer_options(settings), _listener(spoken))
+    made = make(asked, settings.model, recognizer_options(settings), _listener(spoken))
     _print(made, spoken, as_json=as_json)
 
 
@@ -120,12 +124,9 @@ def _listener(language: Language) -> Listener:
     console = terminal(stderr=True)
 
     def tell(step: Step) -> None:
-        console.print(interface_text(step.code, language, **step.facts), soft_wrap=True)
+        console.print(step.text(language), soft_wrap=True)
 
-    def counting(total: int) -> AbstractContextManager[Any]:
-        return progress(console, total, language, follow_output=False)
-
-    return Listener(tell, counting)
+    return Listener(tell, lambda total: progress(console, total, language, follow_output=False))
 
 
 def _print(made: Adapted, language: Language, *, as_json: bool) -> None:
@@ -133,12 +134,11 @@ def _print(made: Adapted, language: Language, *, as_json: bool) -> None:
 
     err = terminal(stderr=True)
     for sample, error in made.failed.items():
-        err.print(error_lines(error, language, f"{sample.line}: {sample.file}"), soft_wrap=True)
+        err.print(error_lines(error, language, sample.place), soft_wrap=True)
     if made.interrupted:
         err.print(interface_text("adapt_interrupted", language), soft_wrap=True)
     if as_json:
-        said = {"path": str(made.path), "interrupted": made.interrupted, "unreadable": len(made.failed)}
-        sys.stdout.write(json.dumps({**said, **made.figures}, indent=2, ensure_ascii=True) + "\n")
+        sys.stdout.write(json.dumps(made.as_dict(), indent=2, ensure_ascii=True) + "\n")
         return
     interval = made.figures["interval"]
     facts = {name: made.figures[name] for name in ("uar", "accuracy", "n")}

@@ -19,27 +19,23 @@ from emotape.delivery.cli.options import (
     ThreadsOption,
 )
 from emotape.delivery.threads import heeded
-from emotape.errors import BadRequest
 from emotape.settings import read_settings, recognizer_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from emotape.delivery.evaluation.fitting import Wish
-    from emotape.delivery.evaluation.manifest import Choice, Row
-    from emotape.delivery.evaluation.record import Evaluation, Material
-    from emotape.settings import Settings
-    from emotape.store.catalogue import ModelEntry
+    from emotape.delivery.evaluation.assessment import Saved
+    from emotape.delivery.evaluation.record import Evaluation
     from emotape.wording import Language
 
 
 def evaluate(
     context: typer.Context,
-    manifest: Annotated[
+    recordings: Annotated[
         Path,
         typer.Argument(
+            metavar="MANIFEST|DIR",
             show_default=False,
-            help="CSV with the columns file, label[, corpus, speaker, fold]; paths relative to it.",
+            help="CSV with the columns file, label[, corpus, speaker, fold], paths relative to it; or a folder of"
+            " LABEL/FILE or LABEL/SPEAKER/FILE.",
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
@@ -92,14 +88,15 @@ def evaluate(
     threads: ThreadsOption = None,
     offload: OffloadOption = None,
 ) -> None:
-    """Compare a model's emotions with those of a labelled manifest.
+    """Compare a model's emotions with those of labelled recordings.
 
     Exit codes: as for recognize.
     """
+    from emotape.delivery.cli.show import progress, terminal
+    from emotape.delivery.evaluation.assessment import assess, keep
     from emotape.delivery.evaluation.manifest import Choice
+    from emotape.delivery.evaluation.options import EvaluateOptions
     from emotape.delivery.evaluation.protocol import Rules
-    from emotape.delivery.evaluation.record import evaluated
-    from emotape.store.catalogue import resolve
 
     settings = read_settings(
         model=model,
@@ -112,96 +109,38 @@ def evaluate(
     )
     settings, _ = heeded(context, settings)
     spoken = settle_language(context, settings)
-    wish = _wish(fit_temperature, coverage, save=save or save_as is not None)
-    entry = resolve(settings.model, settings.models_folder)
-    target = _target(entry, save_as) if save or save_as is not None else None
-    choice = Choice(frozenset(name.strip() for name in (speakers or "").split(",") if name.strip()), include_other)
-    rules = Rules(restrict, bins, seed)
-    rows = _rows(manifest, label_map, entry)
-    found = evaluated(_material(rows, choice, manifest, settings, spoken, seed if robustness else None), rules, wish)
+    asked = EvaluateOptions(
+        recordings=recordings,
+        choice=Choice.of(speakers or "", leftovers=include_other),
+        rules=Rules(restrict, bins, seed),
+        label_map=label_map,
+        robustness=robustness,
+        fit_temperature=fit_temperature,
+        coverage=coverage,
+        save=save,
+        save_as=save_as,
+    )
+    how = recognizer_options(settings)
+    err = terminal(stderr=True)
+    found = assess(asked, settings.model, how, lambda total: progress(err, total, spoken, follow_output=False))
     _deliver(found, output, spoken, as_json=as_json)
-    if target is not None:
-        _save(found, entry, target, spoken)
+    _tell(keep(found, asked, settings.model, how), spoken)
     raise typer.Exit(outcome_code(found.figures.n, len(found.failures)))
-
-
-def _wish(temperature: bool, coverage: float | None, *, save: bool) -> "Wish | None":
-    """Return what is to be fitted; None for nothing. Raises BadRequest where there is nothing to save."""
-    from emotape.delivery.evaluation.fitting import COVERAGE, Wish
-
-    if not temperature and coverage is None:
-        if save:
-            raise BadRequest("option_needs", option="--save", needed="--fit-temperature / --coverage")
-        return None
-    return Wish(temperature, COVERAGE if coverage is None else coverage)
-
-
-def _target(entry: "ModelEntry", save_as: Path | None) -> Path:
-    """Return where the model will be saved, as soon as it is known that it can be."""
-    from emotape.delivery.evaluation.saving import check_target
-
-    target = save_as or entry.path
-    check_target(entry.path, target, bundled=entry.origin == "bundled")
-    return target
-
-
-def _rows(manifest: Path, label_map: Path | None, entry: "ModelEntry") -> "tuple[Row, ...]":
-    from emotape.delivery.evaluation.manifest import read_manifest
-    from emotape.delivery.evaluation.names import label_names
-    from emotape.model.weights import read_labels
-
-    return read_manifest(manifest, label_names(read_labels(entry.path), label_map))
-
-
-def _material(
-    rows: "Sequence[Row]",
-    choice: "Choice",
-    manifest: Path,
-    settings: "Settings",
-    language: "Language",
-    sweep_seed: int | None,
-) -> "Material":
-    """Answer the rows that count by one recognizer, under a progress bar; with a seed, under harder conditions too."""
-    from emotape.delivery.cli.show import progress, terminal
-    from emotape.delivery.evaluation.answering import judge, under
-    from emotape.delivery.evaluation.codecs import missing
-    from emotape.delivery.evaluation.conditions import conditions
-    from emotape.delivery.evaluation.manifest import choose, left_out, unknown_labels
-    from emotape.delivery.evaluation.record import Material
-    from emotape.recognizer import Recognizer
-
-    counted = choose(rows, choice, manifest)
-    sweep = () if sweep_seed is None else conditions()
-    total = len(counted) * (1 + len(sweep))
-    options = recognizer_options(settings)
-    with (
-        Recognizer(settings.model, options=options) as recognizer,
-        progress(terminal(stderr=True), total, language, follow_output=False) as advance,
-    ):
-        judged = judge(recognizer, counted, advance)
-        harder = {
-            each.name: judge(recognizer, counted, advance, under(each, recognizer.decode, sweep_seed or 0))
-            for each in sweep
-        }
-    absent = missing() if sweep else ()
-    return Material(judged, left_out(rows, choice), unknown_labels(rows, choice), harder, absent)
 
 
 def _deliver(found: "Evaluation", output: Path | None, language: "Language", *, as_json: bool) -> None:
     from emotape.delivery.cli.scorecard import print_scorecard
-    from emotape.delivery.evaluation.report import json_record, write_record
 
     if output is not None:
-        write_record(found, output, language)
+        found.write(output, language)
     if as_json:
-        sys.stdout.write(json.dumps(json_record(found, language), ensure_ascii=True, indent=2) + "\n")
+        sys.stdout.write(json.dumps(found.as_dict(language), ensure_ascii=True, indent=2) + "\n")
     else:
         print_scorecard(found, language)
 
 
-def _save(found: "Evaluation", entry: "ModelEntry", target: Path, language: "Language") -> None:
+def _tell(saved: "Saved | None", language: "Language") -> None:
     from emotape.delivery.cli.scorecard import tell_saved
-    from emotape.delivery.evaluation.saving import save
 
-    if found.fit is not None:
-        tell_saved(target, save(found.fit, entry.path, target).digest, language)
+    if saved is not None:
+        tell_saved(saved.path, saved.digest, language)

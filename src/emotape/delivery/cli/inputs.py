@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from emotape.delivery.folders import PLAIN, look_into
 from emotape.errors import BadRequest, EmotapeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from emotape.delivery.folders import Search
+
 STDIN: Final = "-"
 LISTS: Final = frozenset({".scp", ".list", ".lst", ".txt"})
-_AUDIO_ENDINGS: Final = """
-    .3gp .aac .aif .aifc .aiff .amr .ape .au .caf .flac .m4a .m4b .mka .mkv .mov .mp2 .mp3 .mp4 .mpga
-    .oga .ogg .opus .ra .snd .spx .tta .wav .wave .weba .webm .wma .wv
-"""
-AUDIO: Final = frozenset(_AUDIO_ENDINGS.split())
-"""Endings by which a folder's files are taken for audio; a file that is named outright is taken whatever its ending."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +49,7 @@ class Inputs:
     skipped: tuple[Skipped, ...]
 
 
-@dataclass(frozen=True)
-class Search:
-    """How folders are read: into their subfolders or not, and never into `output`, where results are written."""
-
-    recursive: bool = False
-    output: Path | None = None
-
-
-def find_clips(arguments: Iterable[str], standard_input: BinaryIO, search: Search = Search()) -> Inputs:
+def find_clips(arguments: Iterable[str], standard_input: BinaryIO, search: Search = PLAIN) -> Inputs:
     """Return the clips that `arguments` name. What does not exist becomes a clip that carries its error.
 
     Raises BadRequest ("stdin_twice") when `-` is given more than once.
@@ -102,37 +90,14 @@ def _add_named(name: str, search: Search, clips: list[Clip], skipped: list[Skipp
 
 
 def _add_folder(folder: str, search: Search, clips: list[Clip], skipped: list[Skipped]) -> None:
-    found: list[Clip] = []
-    others: Counter[str] = Counter()
-    closed = 0
-    for parent, folders, files in os.walk(folder, onerror=lambda error: found.append(_unreadable(error))):
-        closed += _prune(parent, folders, search)
-        for file in sorted(files):
-            ending = Path(file).suffix.lower()
-            if ending in AUDIO and not file.startswith("."):
-                path = Path(parent) / file
-                found.append(Clip(str(path), path))
-            else:
-                others[ending or file] += 1
-    clips.extend(found or [Clip(folder, BadRequest("no_audio_in_folder", path=folder))])
-    if others or closed:
-        skipped.append(Skipped(folder, tuple(others.most_common()), closed))
+    held = look_into(folder, search)
+    clips.extend(_found(one) for one in held.found or [BadRequest("no_audio_in_folder", path=folder)])
+    if held.others or held.closed:
+        skipped.append(Skipped(folder, held.others, held.closed))
 
 
-def _prune(parent: str, folders: list[str], search: Search) -> int:
-    """Order the folders that a walk enters next; return how many are not entered for want of `recursive`."""
-    if not search.recursive:
-        closed = len(folders)
-        folders.clear()
-        return closed
-    output = search.output.resolve() if search.output else None
-    folders[:] = sorted(name for name in folders if output is None or (Path(parent) / name).resolve() != output)
-    return 0
-
-
-def _unreadable(error: OSError) -> Clip:
-    name = os.fsdecode(error.filename)
-    return Clip(name, BadRequest("unreadable", path=name, reason=error.strerror or str(error)))
+def _found(found: Path | BadRequest) -> Clip:
+    return Clip(str(found.facts["path"] if isinstance(found, BadRequest) else found), found)
 
 
 def _listed(listing: Path) -> Iterator[Clip]:
@@ -140,7 +105,8 @@ def _listed(listing: Path) -> Iterator[Clip]:
     try:
         text = os.fsdecode(listing.read_bytes())
     except OSError as error:
-        yield _unreadable(error)
+        reason = error.strerror or str(error)
+        yield Clip(str(listing), BadRequest("unreadable", path=str(listing), reason=reason))
         return
     for line in text.removeprefix("\ufeff").split("\n"):
         if line.strip():

@@ -9,7 +9,7 @@ import typer
 
 from emotape.delivery.cli.answerer import check_local, opened
 from emotape.delivery.cli.errors import outcome_code
-from emotape.delivery.cli.inputs import Search, find_clips
+from emotape.delivery.cli.inputs import find_clips
 from emotape.delivery.cli.language import settle_language
 from emotape.delivery.cli.options import (
     ChannelName,
@@ -26,6 +26,7 @@ from emotape.delivery.cli.options import (
     ServerOption,
     ThreadsOption,
 )
+from emotape.delivery.folders import Search
 from emotape.delivery.threads import heeded
 from emotape.errors import BadRequest
 from emotape.settings import read_settings

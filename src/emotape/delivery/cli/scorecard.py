@@ -61,7 +61,7 @@ def tell_saved(target: Path, digest: str, language: Language) -> None:
 
 def _remarks(found: Evaluation, err: Console, language: Language) -> None:
     for row, error in found.failures:
-        err.print(error_lines(error, language, printable(f"{row.line}: {row.file}")), soft_wrap=True)
+        err.print(error_lines(error, language, printable(row.place)), soft_wrap=True)
     for code, counts in (("left_out", found.material.left_out), ("unknown_labels", found.material.unknown)):
         if counts:
             err.print(interface_text(code, language, what=_counted(counts, language)), soft_wrap=True)

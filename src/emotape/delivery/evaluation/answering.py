@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from emotape.delivery.batch import Batch, BatchOptions, Decoding
 from emotape.delivery.clock import local_now
 from emotape.delivery.evaluation.record import Judgement, judgement_of
+from emotape.errors import EmotapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from emotape.audio.decode import AudioSource, ChannelMode, Recording
     from emotape.delivery.evaluation.conditions import Condition
@@ -23,12 +24,22 @@ def judge(
 ) -> tuple[Judgement, ...]:
     """Return a judgement on every row, in order; `decode` replaces the recognizer's own."""
     judged = []
-    asked = BatchOptions(recognizer.options.decode)
-    with Batch(recognizer, asked, local_now, decode or recognizer.decode) as batch:
-        for outcome in batch.outcomes(rows):
-            judged.append(judgement_of(outcome))
-            advance()
+    for judgement in _heard(recognizer, rows) if decode is None else _heard_after(recognizer, rows, decode):
+        judged.append(judgement)
+        advance()
     return tuple(judged)
+
+
+def _heard(recognizer: Recognizer, rows: Sequence[Row]) -> Iterator[Judgement]:
+    answers = recognizer.recognize_many(row.path for row in rows if row.error is None)
+    for row in rows:
+        answer = row.error or next(answers)[1]
+        yield Judgement(row, None, answer) if isinstance(answer, EmotapeError) else Judgement(row, answer, None)
+
+
+def _heard_after(recognizer: Recognizer, rows: Sequence[Row], decode: Decoding) -> Iterator[Judgement]:
+    with Batch(recognizer, BatchOptions(recognizer.options.decode), local_now, decode) as batch:
+        yield from map(judgement_of, batch.outcomes(rows))
 
 
 def under(condition: Condition, decode: Decoding, seed: int) -> Decoding:

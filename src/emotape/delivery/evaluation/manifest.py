@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from emotape.delivery.evaluation.names import PLAIN, LabelNames
-from emotape.delivery.labelled_table import read_table
+from emotape.delivery.labelled_table import Line, place_of, read_table
 from emotape.errors import BadRequest, EmotapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 LEFTOVERS: Final = frozenset({"other", "unknown"})  # what a corpus cannot name is no emotion to recognise
@@ -19,7 +19,10 @@ LEFTOVERS: Final = frozenset({"other", "unknown"})  # what a corpus cannot name 
 
 @dataclass(frozen=True)
 class Row:
-    """One recording of a manifest. `label` is None where `error` says why there is none to compare with."""
+    """One recording of a manifest. `label` is None where `error` says why there is none to compare with.
+
+    `line` is that of the manifest; 0 where a folder is read.
+    """
 
     line: int
     file: str
@@ -35,6 +38,11 @@ class Row:
         """What a batch answers."""
         return self.error or self.path
 
+    @property
+    def place(self) -> str:
+        """How a list of errors names it."""
+        return place_of(self.line, self.file)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -42,6 +50,12 @@ class Choice:
 
     speakers: frozenset[str] = frozenset()
     leftovers: bool = False
+
+    @classmethod
+    def of(cls, speakers: str | Iterable[str], *, leftovers: bool) -> Choice:
+        """Return the choice of speakers by their names, or by a text of names with commas."""
+        names = speakers.split(",") if isinstance(speakers, str) else speakers
+        return cls(frozenset(name.strip() for name in names if name.strip()), leftovers)
 
     def hears(self, row: Row) -> bool:
         """Return whether a row's speaker is one of those asked for."""
@@ -53,26 +67,27 @@ class Choice:
 
 
 def read_manifest(path: Path, names: LabelNames = PLAIN) -> tuple[Row, ...]:
-    """Return the rows of a CSV with the columns file and label; paths relative to it.
+    """Return the rows of a CSV with the columns file and label, paths relative to it, or of a folder.
 
-    It may also have corpus, speaker, and fold or split. `names` says what a label means.
+    A CSV may also have corpus, speaker, and fold or split. `names` says what a label means.
 
-    Raises BadRequest: "manifest_unreadable" or "manifest_columns".
+    Raises BadRequest as `read_table` does.
     """
-    return read_table(path, lambda line, cells: _row(line, cells, path.parent, names))
+    return read_table(path, lambda line: _row(line, names))
 
 
-def _row(line: int, cells: Mapping[str, str], folder: Path, names: LabelNames) -> Row:
+def _row(line: Line, names: LabelNames) -> Row:
+    cells = line.cells
     speaker, corpus = cells.get("speaker", "").strip(), cells.get("corpus", "").strip()
     fold = (cells.get("fold") or cells.get("split") or "").strip()
     key = names.find(cells["label"], corpus)
     error = _unknown(cells["label"], line, names) if key is None or not names.has(key) else None
-    file = cells["file"].strip()
-    return Row(line, file, folder / file, None if error else key, speaker, error, corpus, fold)
+    return Row(line.number, line.file, line.path, None if error else key, speaker, error, corpus, fold)
 
 
-def _unknown(label: str, line: int, names: LabelNames) -> BadRequest:
-    return BadRequest("unknown_label", label=label.strip(), line=line, known=", ".join(names.known))
+def _unknown(label: str, line: Line, names: LabelNames) -> BadRequest:
+    known = ", ".join(names.known)
+    return BadRequest("unknown_label", label=label.strip(), line=line.number, place=line.place, known=known)
 
 
 def choose(rows: Sequence[Row], choice: Choice, manifest: Path) -> tuple[Row, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emotape.delivery.evaluation.fitting import Confidence, Fit, Wish, fit, seen
 from emotape.delivery.evaluation.protocol import Part, Rules, Scored, part
@@ -12,12 +12,14 @@ from emotape.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from emotape.delivery.batch import Outcome
     from emotape.delivery.evaluation.figures import Figures
     from emotape.delivery.evaluation.manifest import Row
     from emotape.engine.result import Prediction, Provenance
     from emotape.errors import EmotapeError
+    from emotape.wording import Language
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +65,17 @@ class Group:
     hardened: tuple[Hardened, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """What became of every row, and the figures over those that were answered: together, and corpus by corpus.
 
-    `confidence` is judged as users see it, among all labels. `fit` is there if it was wished for.
+    material    every row with its prediction or its error, and how many rows do not count
+    rules       how predictions were compared
+    provenance  the model, its digest, arithmetic and device
+    whole       all recordings together: `part` has figures, 95 % intervals and folds
+    corpora     the same corpus by corpus; one of no name ("") where none is named
+    confidence  how good the confidence is that users see, among all labels: nll, brier, ece, risk by coverage
+    fit         the temperature and the threshold, if they were wished for
     """
 
     material: Material
@@ -87,6 +95,23 @@ class Evaluation:
     def failures(self) -> list[tuple[Row, EmotapeError]]:
         """The rows without a prediction, and why."""
         return [(one.row, one.error) for one in self.material.judged if one.error is not None]
+
+    def __repr__(self) -> str:
+        found = self.figures
+        shown = f"n={found.n}, uar={found.uar:.3f}, accuracy={found.accuracy:.3f}, failures={len(self.failures)}"
+        return f"Evaluation(model={self.provenance.model!r}, {shown})"
+
+    def as_dict(self, language: Language = "en") -> dict[str, Any]:
+        """Return what `emotape evaluate --json` prints; texts of errors are in `language`."""
+        from emotape.delivery.evaluation.report import json_record
+
+        return json_record(self, language)
+
+    def write(self, folder: str | Path, language: Language = "en") -> None:
+        """Write evaluation.json, predictions.csv and pictures into a folder. Raises BadRequest "output_unwritable"."""
+        from emotape.delivery.evaluation.report import write_record
+
+        write_record(self, folder, language)
 
 
 def judgement_of(outcome: Outcome[Row]) -> Judgement:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from emotape.delivery.evaluation.figures import summary
@@ -13,7 +14,6 @@ from emotape.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from emotape.delivery.evaluation.bootstrap import Interval
     from emotape.delivery.evaluation.fitting import Confidence, Fit
@@ -45,7 +45,7 @@ def _details(found: Evaluation, language: Language) -> dict[str, Any]:
         "missing_conditions": list(found.material.missing_conditions),
         "provenance": _model_facts(found.provenance),
         "errors": [
-            {"file": row.file, "line": row.line, "code": error.code, **asdict(error.text(language))}
+            {"file": row.file, "line": row.line or None, "code": error.code, **asdict(error.text(language))}
             for row, error in found.failures
         ],
     }
@@ -124,10 +124,11 @@ def model_title(provenance: Provenance) -> str:
     return f"{provenance.model} (experimental)" if provenance.experimental else provenance.model
 
 
-def write_record(found: Evaluation, output: Path, language: Language = "en") -> None:
+def write_record(found: Evaluation, folder: str | Path, language: Language = "en") -> None:
     """Write evaluation.json, predictions.csv and the pictures. Raises BadRequest "output_unwritable"."""
     from emotape.delivery.evaluation.charts import draw_all
 
+    output = Path(folder)
     try:
         output.mkdir(parents=True, exist_ok=True)
         text = json.dumps(json_record(found, language), ensure_ascii=False, indent=2) + "\n"

@@ -35,8 +35,8 @@ class Hardened:
 
 def hardened(condition: str, clean: Sequence[Scored], hard: Sequence[Scored], rules: Rules) -> Hardened | None:
     """Compare a condition with clean sound over the recordings that were answered in both; None where none was."""
-    answered = {row.line: scores for row, scores in hard}
-    pairs = [(row, scores, answered[row.line]) for row, scores in clean if row.line in answered]
+    answered = dict(hard)
+    pairs = [(row, scores, answered[row]) for row, scores in clean if row in answered]
     if not pairs:
         return None
     truth = [str(row.label) for row, _, _ in pairs]

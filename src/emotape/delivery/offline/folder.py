@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emotape.delivery.cli.inputs import AUDIO
+from emotape.delivery.folders import AUDIO
 from emotape.delivery.offline.item import Column, Item
 from emotape.errors import BadRequest
 
