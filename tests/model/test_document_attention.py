@@ -84,6 +84,46 @@ def _chosen(count: Any, columns: Any) -> Any:
     return chosen
 
 
+def test_the_kernel_is_not_promised_that_every_row_sees_a_key_of_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clip that begins within a block of queries sees nothing of the first block of keys that those look at."""
+    starts, stops = clip_bounds([100, 150], TOKENS, BLOCK)
+    table = block_table(starts, stops, BLOCK)
+    queries_of_both = 100 // BLOCK
+    first_keys = table.partial[queries_of_both, 0]
+    assert table.partial_count[queries_of_both] > 0
+    assert (first_keys + 1) * BLOCK <= starts[100], "the second clip sees one of them: say which case is meant here"
+    options: dict[str, Any] = {}
+
+    def look(query: Tensor, *_: Tensor, **given: Any) -> Tensor:
+        options.update(given.get("kernel_options") or {})
+        return query
+
+    monkeypatch.setattr("emotape.model.document_attention.flex_attention", look)
+    attention([100, 150])(*queries())
+    assert not options.get("ROWS_GUARANTEED_SAFE", False)
+
+
+@pytest.mark.parametrize("block", [16, 32, 128])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_kernels_tile_divides_the_blocks_of_the_table(
+    block: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch refuses any other; and fp32, whose products are no work for matrix units, has the smaller tile."""
+    found: list[dict[str, int]] = []
+
+    def look(query: Tensor, *_: Tensor, kernel_options: dict[str, int], **__: Any) -> Tensor:
+        found.append(kernel_options)
+        return query
+
+    monkeypatch.setattr("emotape.model.document_attention.flex_attention", look)
+    query, key, value = (part.to(dtype) for part in queries())
+    attention([100, 150], block=block)(query, key, value)
+    (tile,) = found
+    assert block % tile["BLOCK_M"] == 0
+    assert block % tile["BLOCK_N"] == 0
+    assert tile["BLOCK_M"] * tile["BLOCK_N"] <= (64 * 32 if dtype == torch.float32 else 128 * 64)
+
+
 @given(lengths_of_clips)
 def test_bounds_are_the_clips_and_small_rests(lengths: list[int]) -> None:
     """Every clip's tokens name its own begin and end; beyond them, no group is longer than a block."""

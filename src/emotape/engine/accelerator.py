@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from emotape.model.attention import Attention
     from emotape.model.weights import LoadedModel
 
-_RECOMPILATIONS: Final = 64  # each size of tape is a compilation of its own
+_RECOMPILATIONS: Final = 1_024  # each size of tape on each card, for each model and arithmetic, is one of its own
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,8 @@ class AcceleratorRunner:
         import torch
 
         try:
+            if self.options.compiled:
+                _compile_every_size()
             self._prepare_all()
         except torch.OutOfMemoryError:
             raise
@@ -258,13 +260,21 @@ class AcceleratorRunner:
 
 
 def _keep_what_is_compiled() -> None:
-    """Let torch keep what it compiles from start to start, unless the user said where; and let it compile every size.
+    """Let torch keep what it compiles from start to start, unless the user said where.
 
     The variable is read when the first thing is compiled.
     """
-    import torch
-
     folder = platformdirs.user_cache_path("emotape", appauthor=False) / "compiled"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+
+
+def _compile_every_size() -> None:
+    """Let torch compile more often than it does by default, beyond which it would run operation by operation.
+
+    In newer torch this holds for the calling thread alone, so it must be the one that compiles.
+    """
+    import torch
+
     limits: Any = torch._dynamo.config  # noqa: SLF001 - its documented place
     limits.recompile_limit = max(limits.recompile_limit, _RECOMPILATIONS)
+    limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, _RECOMPILATIONS)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# Of the process. A recording begins with waiting for the whole card, and so does torch when it chooses among kernels;
+# while another thread records on that card, CUDA refuses to wait for it.
+_PREPARING: Final = Lock()
 
 
 class Device(Protocol):
@@ -68,7 +73,11 @@ class CudaDevice:
         self._pool = self._cuda.graph_pool_handle() if records else None
 
     def prepare(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Do the work, which compiles it, and record it."""
+        """Do the work, which compiles it, and record it; one in a process at a time."""
+        with _PREPARING:
+            return self._prepared(work)
+
+    def _prepared(self, work: Callable[[], None]) -> Callable[[], None]:
         self._work.wait_stream(self._cuda.current_stream(self._name))  # where weights and buffers were made
         with self._cuda.device(self._name), self._cuda.stream(self._work):
             for _ in range(2):

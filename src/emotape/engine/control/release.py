@@ -1,4 +1,4 @@
-"""Gives memory back to the system after something large was let go."""
+"""Gives memory back to the system and to graphics cards after something large was let go."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from contextlib import suppress
 
 
 def return_memory() -> None:
-    """Collect what still refers to itself, and let the C library return what it keeps for later."""
+    """Collect what still refers to itself, and let torch and the C library return what they keep for later.
+
+    On a card torch would keep all of it: nobody else could use it, and the next plan would take the card for full.
+    """
     gc.collect()
+    if (torch := sys.modules.get("torch")) is not None:  # who never imported it has nothing on a card
+        torch.cuda.empty_cache()
     trim()
 
 
