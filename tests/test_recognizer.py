@@ -150,6 +150,15 @@ def test_bad_audio_harms_no_neighbour(recognizer: Recognizer) -> None:
         assert isinstance(future.exception(timeout=60), BadAudio)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_samples_that_are_no_sound_are_refused(recognizer: Recognizer, value: float) -> None:
+    """Also where the caller decoded them; what comes out of the network would be no number."""
+    samples = np.zeros(SAMPLE_RATE, np.float32)
+    samples[500] = value
+    with pytest.raises(BadAudio, match="bad_samples"):
+        recognizer.recognize(Waveform(samples))
+
+
 def test_many_recordings_come_back_in_order_with_what_became_of_each(recognizer: Recognizer) -> None:
     """Recordings of any kind, read as there is room: an error is an answer, any other is that of the file alone."""
     folder: list[Any] = [

@@ -36,6 +36,14 @@ class PrecisionRefused:
 
 
 @dataclass(frozen=True)
+class DeviceRefused:
+    """A device is not used: on built-in clips its fp32 strays from the processor's by `worst`."""
+
+    device: str
+    worst: float
+
+
+@dataclass(frozen=True)
 class WeightsOffloaded:
     """`blocks` leave their weights in the machine's memory, to be fetched on every tape.
 
@@ -103,6 +111,14 @@ class MemoryShort:
 
     device: str
     tape_tokens: int
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """What a device made of so many clips of a tape is no numbers; they are tried elsewhere, if there is anything."""
+
+    device: str
+    clips: int
 
 
 @dataclass(frozen=True)
@@ -193,6 +209,7 @@ class QuotasDown:
 Event = (
     ModelLoaded
     | PrecisionRefused
+    | DeviceRefused
     | WeightsOffloaded
     | NotCompiled
     | Decoded
@@ -200,6 +217,7 @@ Event = (
     | Refusal
     | TapeRan
     | MemoryShort
+    | NotFinite
     | Adapted
     | ModelUnloaded
     | Answered

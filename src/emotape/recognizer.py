@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar, Unpack
 
 from emotape.audio.decode import AudioSource, ChannelMode, DecodeLimits, Recording
 from emotape.audio.reader import way_back
+from emotape.audio.samples import check_samples
 from emotape.audio.waveform import Waveform
 from emotape.audio.window import WindowOptions
 from emotape.engine.flight import in_order, room_for
@@ -228,6 +229,7 @@ class Recognizer:
             if deadline is not None and time.monotonic() > deadline:
                 raise Expired("expired")
             if isinstance(source, Waveform):
+                check_samples(source.samples)  # a file's are checked as they are decoded
                 loaded.pipeline.hold(source, answer)
             decode = partial(self._decoded, decoder)
             if loaded.before is not None:

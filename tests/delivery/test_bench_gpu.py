@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -14,13 +17,17 @@ from emotape.delivery.bench.flops import clip_flops
 from emotape.delivery.bench.gpu_runners import GpuOptions, Runners
 from emotape.delivery.bench.subject import Choice
 from emotape.delivery.cli import app
+from emotape.engine.accelerator import AcceleratorRunner
 from emotape.errors import BadRequest, EngineFault
 from emotape.model.encoder import Encoder
 from tests.conftest import GOLDEN
 from tests.engine.test_tape import OFFICIAL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from emotape.engine.runner import Clip, ClipScores
 
 NETWORK = GOLDEN / "large_like"
 
@@ -88,6 +95,25 @@ def test_without_a_card_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> 
 def test_arithmetics_that_no_card_has_are_refused() -> None:
     with pytest.raises(BadRequest, match="bench_unknown"):
         gpu.measure(GpuOptions(device="cpu", arithmetics=("int8",)), lambda _: None)
+
+
+def test_an_arithmetic_that_makes_no_numbers_is_left_out_before_anything_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A NaN has no error to show and is as fast as any number."""
+    exact = AcceleratorRunner.run
+
+    def broken(runner: AcceleratorRunner, clips: Sequence[Clip]) -> list[ClipScores]:
+        found = exact(runner, clips)
+        wrong = runner.arithmetic == "float16"
+        return [replace(scores, embedding=scores.embedding * np.nan) if wrong else scores for scores in found]
+
+    monkeypatch.setattr(AcceleratorRunner, "run", broken)
+    runners = Runners(NETWORK, GpuOptions(device="cpu", audio=2.0, arithmetics=("float32", "float16"), tape_tokens=256))
+    with ExitStack() as stack:
+        assert not runners.ways(stack, "float16", runners.clips(2.0))
+        assert runners.ways(stack, "float32", runners.clips(2.0))
+    assert "not_finite" in runners.refused["float16"]
 
 
 def test_an_arithmetic_that_the_device_cannot_do_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

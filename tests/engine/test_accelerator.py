@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from emotape import EngineOptions, Recognizer, RecognizerOptions
 from emotape.audio.waveform import Waveform
-from emotape.engine import resident
+from emotape.engine import device, resident
 from emotape.engine.accelerator import AcceleratorOptions, AcceleratorRunner, options_for
 from emotape.engine.card import SMALLEST_TAPE
 from emotape.engine.collation import fill, fits
+from emotape.engine.control.release import return_memory
 from emotape.engine.device import CudaDevice, DirectDevice
 from emotape.engine.parity import BOUND, Verdict, compare
 from emotape.engine.plan import Accelerator
@@ -28,7 +29,7 @@ from emotape.engine.runner import Clip, ClipScores, TorchRunner
 from emotape.engine.scheduler import Scheduler
 from emotape.engine.tape import collate, lay
 from emotape.errors import BadRequest, EngineFault
-from emotape.events import Event, NotCompiled, PrecisionRefused
+from emotape.events import DeviceRefused, Event, NotCompiled, PrecisionRefused
 from emotape.model.dims import read_dims
 from emotape.model.encoder import Encoder
 from emotape.model.fixed_tape import FixedTape, TapeShape, normalized_wave, sizes_up_to
@@ -155,6 +156,25 @@ def test_compiled_steps_are_the_same_steps_and_are_compiled_once_for_all_blocks(
         assert_same(found, alone("large_like").run([clip])[0])
     assert steps == 7  # 2 × samples, positions and block; the extractor's piece of 256 frames serves both sizes
     assert len(traced) == steps, "a warm runner compiles nothing"
+
+
+def test_whichever_thread_warms_up_may_compile_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch stops compiling after a few forms, and keeps that number for each thread: the warmer's is what counts."""
+    sizes = tuple(64 * count for count in range(1, 11))
+    traced: list[torch.fx.GraphModule] = []
+    compiled = torch.compile
+
+    def trace(graph: torch.fx.GraphModule, _: Any) -> Any:
+        traced.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", lambda step, **options: compiled(step, backend=trace, **options))
+    torch.compiler.reset()
+    options = AcceleratorOptions(sizes, recorded=False, block=64, piece=64)
+    runner = AcceleratorRunner(load(GOLDEN / "large_like"), "cpu", "float32", options)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(runner.warm_up).result()
+    assert len(traced) == 3 * len(sizes) + 1  # the extractor's piece of 64 frames serves all sizes
 
 
 def test_where_nothing_can_be_compiled_the_network_runs_all_the_same(
@@ -363,6 +383,24 @@ def test_what_strays_in_8_bits_falls_back_to_halves_and_then_to_fp32(
         assert [event.dtype for event in events if isinstance(event, PrecisionRefused)] == refused
 
 
+def test_a_card_that_calculates_wrongly_leaves_the_work_to_the_processor(
+    card: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fp32, too, a card is held to the processor; one that the user named is an error instead."""
+    monkeypatch.setattr(resident, "options_for", lambda device, tape_tokens: ONE_SIZE)
+    monkeypatch.setattr(resident, "recall", lambda notes, key: None)
+    monkeypatch.setattr(resident, "remember", lambda notes, key, verdict: None)
+    monkeypatch.setattr(resident, "compare", lambda found, exact: Verdict(float("inf"), same_labels=False))
+    monkeypatch.setattr(resident, "_accelerators", lambda device: (Accelerator(card),))
+    events: list[Event] = []
+    with Recognizer(observer=events.append) as recognizer:
+        assert recognizer.recognize(AUDIO / "thorsten_neutral.wav").provenance.device == "cpu"
+    assert DeviceRefused(card, float("inf")) in events
+    with pytest.raises(EngineFault) as refused:
+        Recognizer(options=RecognizerOptions(engine=EngineOptions(device=card))).open()
+    assert refused.value.code == "device_disagrees"
+
+
 class Judge:
     """Refuses some arithmetics."""
 
@@ -437,6 +475,27 @@ class CardOnPaper:
 
     def graph_pool_handle(self) -> str:
         return "pool"
+
+
+def test_a_card_gets_its_memory_back_when_a_model_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch keeps what is freed: other programs could not use it, and the next plan would take the card for full."""
+    emptied: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append("card"))
+    return_memory()
+    assert emptied == ["card"]
+
+
+def test_two_networks_are_never_prepared_at_once() -> None:
+    """Whoever begins to record waits for the whole card first, which CUDA refuses while another thread records."""
+    alone: list[bool] = []
+
+    def work() -> None:
+        alone.append(not device._PREPARING.acquire(blocking=False))
+
+    CudaDevice("cuda:1", cuda=CardOnPaper()).prepare(work)
+    assert alone
+    assert all(alone)
+    assert not device._PREPARING.locked()
 
 
 @pytest.mark.parametrize("records", [True, False])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from emotape.engine.progress import Progress
 from emotape.engine.runner import Clip, ClipScores, FakeRunner
 from emotape.engine.scheduler import RunReport, Scheduler
 from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded
-from emotape.events import Answered, Event, MemoryShort, Refusal, TapeRan
+from emotape.events import Answered, Event, MemoryShort, NotFinite, Refusal, TapeRan
 from tests.engine.test_tape import OFFICIAL
 
 if TYPE_CHECKING:
@@ -248,6 +249,45 @@ def test_out_of_memory_loses_no_request(lengths: list[float], has_fallback: bool
     shorter = [event.tape_tokens for event in events if isinstance(event, MemoryShort)]
     assert shorter == sorted(shorter, reverse=True)
     assert bool(shorter) >= any(seconds > 1.0 for seconds in lengths)
+
+
+class BrokenRunner(FakeRunner):
+    """A device that makes no numbers of negative sound."""
+
+    device = "broken"
+
+    def run(self, clips: Sequence[Clip]) -> list[ClipScores]:
+        found = super().run(clips)
+        return [
+            replace(scores, embedding=scores.embedding * np.float32(np.nan)) if clip.waveform.samples[0] < 0 else scores
+            for clip, scores in zip(clips, found, strict=True)
+        ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.booleans(), min_size=1, max_size=12), st.booleans())
+def test_what_is_no_number_is_tried_elsewhere_and_never_an_answer(broken: list[bool], has_fallback: bool) -> None:
+    """Neighbours on the tape keep their answers; without a fallback the one clip has its typed error."""
+    runner, fallback = BrokenRunner(OFFICIAL), FakeRunner(OFFICIAL)
+    events: list[Event] = []
+    made = Scheduler(
+        [runner],
+        tape_tokens=1_600,
+        queue_seconds=1e6,
+        observer=events.append,
+        fallback=(lambda: fallback) if has_fallback else None,
+    )
+    values = [(-1 if wrong else 1) * (index + 1) / 32 for index, wrong in enumerate(broken)]
+    futures = [made.submit([clip(value, 0.3)]) for value in values]
+    for value, future in zip(values, futures, strict=True):
+        if value < 0 and not has_fallback:
+            error = future.exception(timeout=60)
+            assert isinstance(error, EngineFault)
+            assert error.code == "not_finite"
+        else:
+            assert mean_of(future.result(timeout=60)) == np.float32(value)
+    made.close()
+    assert sum(event.clips for event in events if isinstance(event, NotFinite)) == sum(broken)
 
 
 def test_after_memory_ran_out_tapes_stay_short() -> None:

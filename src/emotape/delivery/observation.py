@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from emotape.delivery import logs, metrics
 from emotape.delivery.adaptations import AdaptationLog
+from emotape.delivery.engine_log import EngineLog
 from emotape.delivery.exchanges import Exchanges, tally
 from emotape.delivery.metrics import Meter
 from emotape.delivery.monitor import Monitor
@@ -31,7 +32,7 @@ class Observation:
         self.meter = Meter()
         self._traces = traces
         self.observer: Observer = fan_out(
-            self.meter, tally, AdaptationLog(language), *([] if traces is None else [traces])
+            self.meter, tally, AdaptationLog(language), EngineLog(language), *([] if traces is None else [traces])
         )
 
     def install(self, app: FastAPI, service: Service) -> None:

@@ -32,7 +32,7 @@ from emotape.engine.result import Provenance
 from emotape.engine.runner import TorchRunner
 from emotape.engine.scheduler import RunReport, Scheduler
 from emotape.errors import BadRequest, EngineFault
-from emotape.events import ModelLoaded, NotCompiled, Observer, PrecisionRefused, WeightsOffloaded, tell
+from emotape.events import DeviceRefused, ModelLoaded, NotCompiled, Observer, PrecisionRefused, WeightsOffloaded, tell
 from emotape.version import __version__
 
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ class Resident:
         with _room_on(self.devices):
             runners = loader.runners(self.plan)
             judged = options.dtype in ("auto", "float8")
-            while judged and self.plan.arithmetic != "float32" and not loader.agrees(runners[0]):
+            while judged and self._may_stray and not loader.agrees(runners[0]):
                 runners.clear()  # before others come, whose weights are wider
-                safer = _SAFER.get(self.plan.arithmetic, "float32")
-                self.plan = make_plan(replace(options, dtype=safer), directory, machine)
+                options, machine = _safer(options, machine, self.plan)
+                self.plan = make_plan(options, directory, machine)
                 runners = loader.runners(self.plan)
             for runner in runners:
                 runner.warm_up()
@@ -121,6 +121,11 @@ class Resident:
                 tell(observer, WeightsOffloaded(part.device, part.blocks, part.needed, part.free))
         seconds = time.perf_counter() - started
         tell(observer, ModelLoaded(name, self.digest, self.devices, self.dtype, seconds))
+
+    @property
+    def _may_stray(self) -> bool:
+        """Whether there is something to judge: another arithmetic than the measure's, or another device."""
+        return self.plan.arithmetic != "float32" or self.devices != "cpu"
 
     @property
     def labels(self) -> tuple[Label | None, ...]:
@@ -203,9 +208,14 @@ class _Loader:
         return TorchRunner(load(self._directory), threads=self._threads)
 
     def agrees(self, reduced: ModelRunner) -> bool:
-        """Say whether `reduced` agrees with fp32 on recorded speech; if it does not, state it as a fact."""
+        """Say whether `reduced` agrees with the processor's fp32 on recorded speech; if not, state it as a fact.
+
+        A device that strays in fp32 itself calculates wrongly.
+        """
         verdict = self._verdict(reduced)
-        if not verdict.agrees:
+        if not verdict.agrees and reduced.arithmetic == "float32":
+            tell(self._observer, DeviceRefused(reduced.device, verdict.worst))
+        elif not verdict.agrees:
             tell(self._observer, PrecisionRefused(reduced.arithmetic, verdict.worst, verdict.same_labels))
         return verdict.agrees
 
@@ -216,6 +226,18 @@ class _Loader:
             verdict = compare(reduced, self.exact())
             remember(self._notes, key, verdict)
         return verdict
+
+
+def _safer(options: EngineOptions, machine: Machine, strayed: Plan) -> tuple[EngineOptions, Machine]:
+    """Return what is tried after a plan whose results stray: another arithmetic, or the processor after fp32.
+
+    Raises EngineFault "device_disagrees" where the user named the device.
+    """
+    if strayed.arithmetic != "float32":
+        return replace(options, dtype=_SAFER.get(strayed.arithmetic, "float32")), machine
+    if options.device != "auto":
+        raise EngineFault("device_disagrees", device=options.device)
+    return replace(options, device="cpu", dtype="auto", offload=None), replace(machine, accelerators=())
 
 
 def make_plan(options: EngineOptions, directory: Path, machine: Machine) -> Plan:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emotape.model.weights import LoadedModel
 
 
-_RETURNED: Final = 16 << 20  # bytes; twice as much is more than a small network's tape frees at a time
+_RETURNED: Final = 8 << 20  # bytes; with twice as much kept, a small network hardly asks for pages, and memory stays flat
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,12 @@ class ClipScores:
     logits: NDArray[np.float32] | None
     frame_logits: NDArray[np.float32] | None
     frame_embeddings: NDArray[np.float32] | None = None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of it is numbers: what is none in any frame is none in the mean."""
+        means = (self.embedding,) if self.logits is None else (self.embedding, self.logits)
+        return all(np.isfinite(mean).all() for mean in means)
 
 
 @dataclass(frozen=True, eq=False)

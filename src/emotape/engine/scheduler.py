@@ -20,7 +20,7 @@ from emotape.engine.control.work import WorkMeter
 from emotape.engine.progress import Pending, Progress
 from emotape.engine.tape import choose
 from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded, as_fault
-from emotape.events import Admitted, Answered, MemoryShort, Observer, Refusal, TapeRan, silent, tell
+from emotape.events import Admitted, Answered, MemoryShort, NotFinite, Observer, Refusal, TapeRan, silent, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,7 +79,7 @@ class Scheduler:
         observer: Observer = silent,
         fallback: Callable[[], Runner] | None = None,
     ) -> None:
-        """`fallback` makes a runner with more memory for clips that fit on none of `runners`, if one is ever needed."""
+        """`fallback` makes a runner, if one is ever needed, for clips that fit on none of `runners` or break there."""
         self._runners = tuple(runners)
         self._dims = runners[0].dims
         self._most_tape_tokens = self._tape_tokens = tape_tokens
@@ -256,10 +256,18 @@ class Scheduler:
             self._recover(runner, pieces, error)
             return
         self._note_run(runner, pieces, self._clock() - started)
+        broken = []
         for (request, index), scores in zip(pieces, answers, strict=True):
+            if not scores.is_finite:
+                broken.append((request, index))
+                continue
             request.answers[index] = scores
             if len(request.answers) == len(request.clips):
                 self._answer(request)
+        if broken:
+            tell(self._observer, NotFinite(runner.device, len(broken)))
+        for piece in broken:
+            self._run_elsewhere(runner, piece, EngineFault("not_finite", device=runner.device))
 
     def _recover(self, runner: Runner, pieces: list[_Piece], error: BaseException) -> None:
         """Try the clips of a failed tape in two halves, until only the clip that is to blame is left.
@@ -273,8 +281,8 @@ class Scheduler:
             middle = len(pieces) // 2
             self._run(runner, pieces[:middle])
             self._run(runner, pieces[middle:])
-        elif short and self._fallback is not None and runner is not self._fallback_runner:
-            self._run_on_fallback(self._fallback, pieces, error)
+        elif short:
+            self._run_elsewhere(runner, pieces[0], error)
         else:
             self._fail(pieces[0][0], as_fault(error))
 
@@ -285,14 +293,18 @@ class Scheduler:
             self._tape_tokens = min(self._tape_tokens, self._most_tape_tokens)
         tell(self._observer, MemoryShort(runner.device, self._tape_tokens))
 
-    def _run_on_fallback(self, fallback: Callable[[], Runner], pieces: list[_Piece], error: BaseException) -> None:
+    def _run_elsewhere(self, runner: Runner, piece: _Piece, error: BaseException) -> None:
+        """Run a clip that `runner` failed with on the fallback; where there is none, the error is the answer."""
+        if self._fallback is None or runner is self._fallback_runner:
+            self._fail(piece[0], as_fault(error))
+            return
         with self._fallback_lock:
             try:
-                self._fallback_runner = self._fallback_runner or fallback()
+                self._fallback_runner = self._fallback_runner or self._fallback()
             except BaseException:  # noqa: BLE001 - then the first error is the one to tell
-                self._fail(pieces[0][0], as_fault(error))
+                self._fail(piece[0], as_fault(error))
                 return
-            self._run(self._fallback_runner, pieces)
+            self._run(self._fallback_runner, [piece])
 
     def _note_run(self, runner: Runner, pieces: Sequence[_Piece], seconds: float) -> None:
         waveforms = [request.clips[index].waveform for request, index in pieces]

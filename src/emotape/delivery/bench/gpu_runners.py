@@ -18,6 +18,7 @@ from emotape.engine.accelerator import AcceleratorRunner, options_for
 from emotape.engine.card import LARGEST_TAPE, WINDOW_TAPE
 from emotape.engine.runner import Clip
 from emotape.engine.scheduler import Scheduler
+from emotape.errors import EngineFault
 from emotape.model.dims import read_dims
 from emotape.model.weights import CONFIG, load, read_labels
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from emotape.engine.runner import ClipScores
 
 _MOST_QUEUED: Final = 1e9  # seconds of audio
+_TRIED_SECONDS: Final = 20.0  # several clips on one tape, before anything is timed
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ class Runners:
         named: Any = arithmetic
         runner = AcceleratorRunner(load(self._directory, None), self.device, named, chosen)
         runner.warm_up()
+        tried = self.tapes(self.clips(_TRIED_SECONDS), tokens)[0]
+        if not all(scores.is_finite for scores in runner.run(tried)):
+            raise EngineFault("not_finite", device=f"{self.device} ({arithmetic})")
         return runner
 
     def not_compiled(self) -> set[str]:
@@ -116,7 +121,7 @@ class Runners:
         """
         try:
             runner = self.kept(arithmetic)
-        except (RuntimeError, NotImplementedError) as error:  # torch has no type of its own for it
+        except (RuntimeError, NotImplementedError, EngineFault) as error:  # torch has no type of its own for it
             self.refused[arithmetic] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             return {}
         scheduler = Scheduler([runner] * runner.lanes, tape_tokens=self.options.tape_tokens, queue_seconds=_MOST_QUEUED)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from emotape.delivery.engine_log import EngineLog
 from emotape.errors import BadRequest
-from emotape.events import Event, ModelLoaded
+from emotape.events import Event, ModelLoaded, fan_out
 from emotape.settings import recognizer_options
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def opened(settings: Settings, language: Language) -> Iterator[Answerer]:
 
     options = recognizer_options(settings)
     loaded: list[str] = []
-    with Recognizer(settings.model, options=options, observer=partial(_note_arithmetic, loaded)) as recognizer:
+    observer = fan_out(partial(_note_arithmetic, loaded), EngineLog(language))
+    with Recognizer(settings.model, options=options, observer=observer) as recognizer:
         yield Answerer(recognizer, options.decode, " ".join(loaded), recognizer.decode)
 
 

@@ -219,12 +219,14 @@ def _engine(job: Job, asked: "Asked", form: "Form", output: "Output") -> "Iterat
         with _cluster(job, asked, job.ray) as engine:
             yield engine
         return
+    from emotape.delivery.engine_log import EngineLog
     from emotape.delivery.offline.local import arithmetic_of, local_engine
     from emotape.delivery.offline.run import OneMachine
     from emotape.recognizer import Recognizer
 
     settings = job.settings
-    with Recognizer(settings.model, options=recognizer_options(settings)) as recognizer:
+    log = EngineLog(job.language)
+    with Recognizer(settings.model, options=recognizer_options(settings), observer=log) as recognizer:
         output.settle(arithmetic_of(recognizer))
         yield OneMachine(local_engine(recognizer, asked, job.language), form)
 

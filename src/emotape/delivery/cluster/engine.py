@@ -14,9 +14,11 @@ from emotape.delivery.cluster.busy import Busy
 from emotape.delivery.cluster.messages import About, Answers, Load, Question, Sound, as_value
 from emotape.delivery.cluster.options import choice, settings_of
 from emotape.delivery.cluster.share import own_cores
+from emotape.delivery.engine_log import EngineLog
 from emotape.delivery.rehearsal import rehearse
 from emotape.engine.plan import QUEUE_SECONDS_PER_CORE
 from emotape.errors import EmotapeError, EngineFault
+from emotape.events import fan_out
 from emotape.recognizer import Recognizer
 from emotape.settings import cache_options, recognizer_options
 
@@ -44,6 +46,7 @@ class Engine:
         self._named = options.models
         self._options = shared_out(recognizer_options(settings), own_cores())
         self._busy = Busy(time.monotonic)
+        self._observer = fan_out(self._busy, EngineLog(settings.language or "en"))
         self._cache = open_cache(cache_options(settings), self._busy)
         self._kept = self._cache.__enter__()
         self._main = self._opened(settings.model)
@@ -139,7 +142,7 @@ class Engine:
         return model
 
     def _opened(self, name: str | None) -> Recognizer:
-        return Recognizer(name, options=self._options, observer=self._busy, cache=self._kept).open()
+        return Recognizer(name, options=self._options, observer=self._observer, cache=self._kept).open()
 
     def _load(self) -> Load:
         every = (self._main, *(model.recognizer for model in self._others.values()))
