@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
 TUNING = ("docs/tuning.md", "docs/tuning.zh.md")
+IN_BOTH_LANGUAGES = (TUNING, ("README.md", "README.zh.md"), ("docs/evaluation.md", "docs/evaluation.zh.md"))
 
 DEFINITION = re.compile(r"^\[([\w-]+)\]: (\S+\.json)#(/\S+)$", re.MULTILINE)
 QUOTED = re.compile(r"\[([^][]+)\]\[([\w-]+)\]")
@@ -105,7 +106,7 @@ def test_the_tuning_guide_measures_nothing_without_saying_where(document: str) -
     assert not re.findall(r"\d+\.\d+|\d\s*×|\d\s*倍", text)
 
 
-def test_both_languages_quote_the_same_figures() -> None:
-    english, chinese = TUNING
+@pytest.mark.parametrize(("english", "chinese"), IN_BOTH_LANGUAGES)
+def test_both_languages_quote_the_same_figures(english: str, chinese: str) -> None:
     assert quotes(english)
     assert definitions(english) == definitions(chinese)
