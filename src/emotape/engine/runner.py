@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emotape.model.weights import LoadedModel
 
 
-_RETURNED: Final = 8 << 20  # bytes; with twice as much kept, a small network hardly asks for pages, and memory stays flat
+_RETURNED: Final = 8 << 20  # bytes; with twice as much kept, a small network hardly asks for pages
 
 
 @dataclass(frozen=True, eq=False)
