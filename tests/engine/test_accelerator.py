@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -399,6 +400,40 @@ def test_a_card_that_calculates_wrongly_leaves_the_work_to_the_processor(
     with pytest.raises(EngineFault) as refused:
         Recognizer(options=RecognizerOptions(engine=EngineOptions(device=card))).open()
     assert refused.value.code == "device_disagrees"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_kernels_that_give_no_numbers_give_way_to_torchs_own(
+    card: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card keeps the work, slower; every card does, and it is said why."""
+    notes: dict[str, Verdict] = {}
+    monkeypatch.setattr(resident, "options_for", lambda device, tape_tokens: replace(ONE_SIZE, compiled=True))
+    monkeypatch.setattr(resident, "recall", lambda path, key: notes.get(key))
+    monkeypatch.setattr(resident, "remember", lambda path, key, verdict: notes.update({key: verdict}))
+    monkeypatch.setattr(resident, "_accelerators", lambda device: (Accelerator(card), Accelerator(card)))
+    monkeypatch.setattr(torch, "compile", lambda step, **options: lambda *parts: _no_numbers(step(*parts)))
+    arithmetic = resident.make_plan
+
+    def planned(options: EngineOptions, *rest: Any) -> Any:
+        return replace(arithmetic(options, *rest), arithmetic=dtype)
+
+    monkeypatch.setattr(resident, "make_plan", planned)
+    for _ in range(2):  # judged, and remembered
+        events: list[Event] = []
+        with Recognizer(observer=events.append) as recognizer:
+            found = recognizer.recognize(AUDIO / "thorsten_neutral.wav")
+        assert found.provenance.device == f"{card},{card}"
+        assert found.provenance.dtype == dtype
+        assert 0 < found.confidence < 1
+        assert [type(event) for event in events][:2] == [NotCompiled, NotCompiled]
+    assert [verdict.agrees for verdict in notes.values()] == [False, True]
+
+
+def _no_numbers(made: Any) -> Any:
+    parts = made if isinstance(made, tuple) else (made,)
+    spoiled = tuple(part * torch.nan for part in parts)
+    return spoiled if isinstance(made, tuple) else spoiled[0]
 
 
 class Judge:

@@ -170,7 +170,8 @@ def test_a_refused_arithmetic_is_planned_for_anew(plain: Prediction, monkeypatch
     make_plan = resident.make_plan
     monkeypatch.setattr(resident, "make_plan", planned)
     monkeypatch.setattr(resident, "_accelerators", lambda device: (Accelerator("cpu:0", free, free),))
-    monkeypatch.setattr(resident, "recall", lambda notes, key: Verdict(1.0, same_labels=False))
+    refused, fine = Verdict(1.0, same_labels=False), Verdict(0.0, same_labels=True)
+    monkeypatch.setattr(resident, "recall", lambda notes, key: refused if "bfloat16" in key else fine)
     events: list[Event] = []
     assert same(plain, answer(events, options()))
     assert [(each.arithmetic, each.host_blocks("cpu:0")) for each in made] == [

@@ -37,7 +37,7 @@ from emotape.store.catalogue import bundled_model
 runner = TorchRunner(load(bundled_model().path), arithmetic="float32")
 for _ in range(2):
     before = getrusage(RUSAGE_THREAD).ru_minflt
-    torch.ones(16_000_000, dtype=torch.uint8)
+    torch.ones(8_000_000, dtype=torch.uint8)
     print(getrusage(RUSAGE_THREAD).ru_minflt - before)
 """
 

@@ -142,12 +142,21 @@ class AcceleratorRunner:
         except Exception as error:
             if not self.options.compiled:
                 raise
-            self.not_compiled = f"{type(error).__name__}: {(str(error).strip() or '?').splitlines()[0]}"
-            self.options = replace(self.options, compiled=False, recorded=False, attention="clips")
-            self._network.forget_compiled()
-            self._queue = self._given or device_of(self.device, records=False)
-            self._make_memory()
+            self._forget_compiled(f"{type(error).__name__}: {(str(error).strip() or '?').splitlines()[0]}")
             self._prepare_all()
+
+    def do_without_compiling(self, reason: str) -> None:
+        """Run operation by operation from now on, in torch's own kernels. No tape may be under way."""
+        with self._warming:
+            self._warm = False
+            self._forget_compiled(reason)
+
+    def _forget_compiled(self, reason: str) -> None:
+        self.not_compiled = reason
+        self.options = replace(self.options, compiled=False, recorded=False, attention="clips")
+        self._network.forget_compiled()
+        self._queue = self._given or device_of(self.device, records=False)
+        self._make_memory()
 
     def _make_memory(self) -> None:
         from emotape.model.fixed_tape import TapeShape

@@ -7,6 +7,7 @@ pays for it.
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -34,6 +35,11 @@ class Verdict:
 
     worst: float
     same_labels: bool
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all results were numbers."""
+        return math.isfinite(self.worst)
 
     @property
     def agrees(self) -> bool:

@@ -51,6 +51,8 @@ Precision = Literal["auto", "float32", "bfloat16", "float16", "int8", "float8"]
 _SAFER: Final[dict[str, Precision]] = {"float8": "float16"}
 """What is tried next where an arithmetic strays from fp32; fp32 where nothing is named."""
 
+_MISCOMPILED: Final = "what was compiled here does not give the processor's results"
+
 
 ModelRunner = TorchRunner | AcceleratorRunner
 
@@ -95,7 +97,7 @@ class Resident:
         with _room_on(self.devices):
             runners = loader.runners(self.plan)
             judged = options.dtype in ("auto", "float8")
-            while judged and self._may_stray and not loader.agrees(runners[0]):
+            while judged and self._may_stray and not loader.agree(runners):
                 runners.clear()  # before others come, whose weights are wider
                 options, machine = _safer(options, machine, self.plan)
                 self.plan = make_plan(options, directory, machine)
@@ -207,12 +209,19 @@ class _Loader:
 
         return TorchRunner(load(self._directory), threads=self._threads)
 
-    def agrees(self, reduced: ModelRunner) -> bool:
-        """Say whether `reduced` agrees with the processor's fp32 on recorded speech; if not, state it as a fact.
+    def agree(self, runners: Sequence[ModelRunner]) -> bool:
+        """Say whether the first runner agrees with the processor's fp32 on recorded speech; if not, state it as a fact.
 
-        A device that strays in fp32 itself calculates wrongly.
+        Where it is not rounding that strays, kernels that were compiled here give way to torch's own first. A device
+        that then still strays in fp32 calculates wrongly.
         """
+        reduced = runners[0]
         verdict = self._verdict(reduced)
+        compiled = [each for each in runners if isinstance(each, AcceleratorRunner) and each.options.compiled]
+        if compiled and not verdict.agrees and (reduced.arithmetic == "float32" or not verdict.is_finite):
+            for runner in compiled:
+                runner.do_without_compiling(_MISCOMPILED)
+            verdict = self._verdict(reduced)
         if not verdict.agrees and reduced.arithmetic == "float32":
             tell(self._observer, DeviceRefused(reduced.device, verdict.worst))
         elif not verdict.agrees:
@@ -221,6 +230,8 @@ class _Loader:
 
     def _verdict(self, reduced: ModelRunner) -> Verdict:
         key = f"{self.digest} {reduced.arithmetic} {reduced.device} {_processor(reduced.device)} emotape {__version__}"
+        if isinstance(reduced, AcceleratorRunner) and reduced.options.compiled:
+            key += " compiled"
         verdict = recall(self._notes, key)
         if verdict is None:
             verdict = compare(reduced, self.exact())
