@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from emotape import EngineOptions, Recognizer, RecognizerOptions
 from emotape.audio.waveform import Waveform
-from emotape.engine import device, resident
+from emotape.engine import device, loading, resident
 from emotape.engine.accelerator import AcceleratorOptions, AcceleratorRunner, options_for
 from emotape.engine.card import SMALLEST_TAPE
 from emotape.engine.collation import fill, fits
@@ -203,7 +203,7 @@ def test_a_recognizer_says_that_its_card_is_not_compiled_for(card: str, monkeypa
     """Whoever wonders why it is slow finds the reason among the facts."""
     monkeypatch.setattr(torch, "compile", lambda step, **_: lambda *arguments: 1 / 0)
     compiled = AcceleratorOptions((1_024,), block=64)
-    monkeypatch.setattr(resident, "options_for", lambda device, tape_tokens: compiled)
+    monkeypatch.setattr(loading, "options_for", lambda device, tape_tokens: compiled)
     events: list[Event] = []
     with Recognizer(options=RecognizerOptions(engine=EngineOptions(device=card)), observer=events.append) as made:
         assert made.recognize(AUDIO / "thorsten_neutral.wav").emotion
@@ -352,7 +352,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_recognizer_runs_fixed_tapes_on_a_card(card: str, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real speech and the bundled model, from the outside: the answer of a processor, within the gate's bound."""
     if dtype != "float32":  # which runs with all the sizes that the plan gives
-        monkeypatch.setattr(resident, "options_for", lambda device, tape_tokens: ONE_SIZE)
+        monkeypatch.setattr(loading, "options_for", lambda device, tape_tokens: ONE_SIZE)
     options = RecognizerOptions(engine=EngineOptions(device=card, dtype=dtype))
     with Recognizer(options=options) as recognizer:
         found = recognizer.recognize(AUDIO / "jfk.flac", granularity="frame", embedding=True)
@@ -371,12 +371,12 @@ def test_what_strays_in_8_bits_falls_back_to_halves_and_then_to_fp32(
     card: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each refusal is stated; every request is answered all the same."""
-    monkeypatch.setattr(resident, "options_for", lambda device, tape_tokens: ONE_SIZE)
-    monkeypatch.setattr(resident, "recall", lambda notes, key: None)
-    monkeypatch.setattr(resident, "remember", lambda notes, key, verdict: None)
+    monkeypatch.setattr(loading, "options_for", lambda device, tape_tokens: ONE_SIZE)
+    monkeypatch.setattr(loading, "recall", lambda notes, key: None)
+    monkeypatch.setattr(loading, "remember", lambda notes, key, verdict: None)
     for refused, left in ((["float8"], "float16"), (["float8", "float16"], "float32")):
         judge = Judge(refused)
-        monkeypatch.setattr(resident, "compare", judge)
+        monkeypatch.setattr(loading, "compare", judge)
         events: list[Event] = []
         options = RecognizerOptions(engine=EngineOptions(device=card, dtype="float8"))
         with Recognizer(options=options, observer=events.append) as recognizer:
@@ -388,10 +388,10 @@ def test_a_card_that_calculates_wrongly_leaves_the_work_to_the_processor(
     card: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In fp32, too, a card is held to the processor; one that the user named is an error instead."""
-    monkeypatch.setattr(resident, "options_for", lambda device, tape_tokens: ONE_SIZE)
-    monkeypatch.setattr(resident, "recall", lambda notes, key: None)
-    monkeypatch.setattr(resident, "remember", lambda notes, key, verdict: None)
-    monkeypatch.setattr(resident, "compare", lambda found, exact: Verdict(float("inf"), same_labels=False))
+    monkeypatch.setattr(loading, "options_for", lambda device, tape_tokens: ONE_SIZE)
+    monkeypatch.setattr(loading, "recall", lambda notes, key: None)
+    monkeypatch.setattr(loading, "remember", lambda notes, key, verdict: None)
+    monkeypatch.setattr(loading, "compare", lambda found, exact: Verdict(float("inf"), same_labels=False))
     monkeypatch.setattr(resident, "_accelerators", lambda device: (Accelerator(card),))
     events: list[Event] = []
     with Recognizer(observer=events.append) as recognizer:
@@ -408,9 +408,9 @@ def test_kernels_that_give_no_numbers_give_way_to_torchs_own(
 ) -> None:
     """The card keeps the work, slower; every card does, and it is said why."""
     notes: dict[str, Verdict] = {}
-    monkeypatch.setattr(resident, "options_for", lambda device, tape_tokens: replace(ONE_SIZE, compiled=True))
-    monkeypatch.setattr(resident, "recall", lambda path, key: notes.get(key))
-    monkeypatch.setattr(resident, "remember", lambda path, key, verdict: notes.update({key: verdict}))
+    monkeypatch.setattr(loading, "options_for", lambda device, tape_tokens: replace(ONE_SIZE, compiled=True))
+    monkeypatch.setattr(loading, "recall", lambda path, key: notes.get(key))
+    monkeypatch.setattr(loading, "remember", lambda path, key, verdict: notes.update({key: verdict}))
     monkeypatch.setattr(resident, "_accelerators", lambda device: (Accelerator(card), Accelerator(card)))
     monkeypatch.setattr(torch, "compile", lambda step, **options: lambda *parts: _no_numbers(step(*parts)))
     arithmetic = resident.make_plan

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from emotape import EngineOptions, Recognizer, RecognizerOptions
-from emotape.engine import resident
+from emotape.engine import loading, resident
 from emotape.engine.offload import HostBlock, offload
 from emotape.engine.parity import Verdict
 from emotape.engine.plan import Accelerator, plan_offload
@@ -171,7 +171,7 @@ def test_a_refused_arithmetic_is_planned_for_anew(plain: Prediction, monkeypatch
     monkeypatch.setattr(resident, "make_plan", planned)
     monkeypatch.setattr(resident, "_accelerators", lambda device: (Accelerator("cpu:0", free, free),))
     refused, fine = Verdict(1.0, same_labels=False), Verdict(0.0, same_labels=True)
-    monkeypatch.setattr(resident, "recall", lambda notes, key: refused if "bfloat16" in key else fine)
+    monkeypatch.setattr(loading, "recall", lambda notes, key: refused if "bfloat16" in key else fine)
     events: list[Event] = []
     assert same(plain, answer(events, options()))
     assert [(each.arithmetic, each.host_blocks("cpu:0")) for each in made] == [

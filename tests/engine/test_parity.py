@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emotape import EngineOptions, Recognizer, RecognizerOptions
-from emotape.engine import resident
+from emotape.engine import loading, resident
 from emotape.engine.parity import BOUND, Verdict, compare, recall, remember
 from emotape.engine.plan import Accelerator, Machine, plan
 from emotape.engine.runner import ClipScores, TorchRunner
@@ -84,10 +84,10 @@ def test_embedding_only_models_are_judged_by_their_embeddings() -> None:
 def test_auto_falls_back_to_fp32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused arithmetic costs nobody an answer; a named one is used as it is."""
     monkeypatch.setattr("emotape.engine.plan.LARGE", 0)
-    monkeypatch.setattr(resident, "compare", lambda reduced, exact: Verdict(0.2, same_labels=False))
+    monkeypatch.setattr(loading, "compare", lambda reduced, exact: Verdict(0.2, same_labels=False))
     monkeypatch.setattr(resident, "_multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr(resident, "recall", lambda notes, key: None)
-    monkeypatch.setattr(resident, "remember", lambda notes, key, verdict: None)
+    monkeypatch.setattr(loading, "recall", lambda notes, key: None)
+    monkeypatch.setattr(loading, "remember", lambda notes, key, verdict: None)
     events: list[Event] = []
     with Recognizer(observer=events.append) as recognizer:
         assert recognizer.recognize(AUDIO / "thorsten_neutral.wav").provenance.dtype == "float32"
@@ -101,14 +101,14 @@ def test_a_verdict_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second start judges nothing; other weights are judged anew."""
     monkeypatch.setattr("emotape.engine.plan.LARGE", 0)
     monkeypatch.setattr(resident, "_multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr(resident, "__version__", "a version that judged nothing yet")
+    monkeypatch.setattr(loading, "__version__", "a version that judged nothing yet")
     judged = []
 
     def counted(reduced: TorchRunner, exact: TorchRunner) -> Verdict:
         judged.append(reduced)
         return compare(reduced, exact)
 
-    monkeypatch.setattr(resident, "compare", counted)
+    monkeypatch.setattr(loading, "compare", counted)
     for path, count in ((bundled_model().path, 1), (bundled_model().path, 1), (GOLDEN / "large_like", 2)):
         Recognizer(path).open().close()
         assert len(judged) == count

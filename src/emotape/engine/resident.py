@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-import platformdirs
-
-from emotape.engine.accelerator import AcceleratorRunner, options_for
+from emotape.engine.accelerator import AcceleratorRunner
 from emotape.engine.card import tape_tokens_for
+from emotape.engine.loading import Loader
 from emotape.engine.machine import accelerators as _accelerators
 from emotape.engine.machine import look_at_machine
 from emotape.engine.machine import multiplies_bfloat16 as _multiplies_bfloat16
-from emotape.engine.parity import Verdict, compare, recall, remember
 from emotape.engine.plan import (
-    Accelerator,
     Arithmetic,
     Machine,
     Offload,
@@ -27,12 +23,10 @@ from emotape.engine.plan import (
     plan,
     plan_offload,
 )
-from emotape.engine.prediction import Classes
 from emotape.engine.result import Provenance
-from emotape.engine.runner import TorchRunner
 from emotape.engine.scheduler import RunReport, Scheduler
 from emotape.errors import BadRequest, EngineFault
-from emotape.events import DeviceRefused, ModelLoaded, NotCompiled, Observer, PrecisionRefused, WeightsOffloaded, tell
+from emotape.events import ModelLoaded, NotCompiled, Observer, WeightsOffloaded, tell
 from emotape.version import __version__
 
 if TYPE_CHECKING:
@@ -44,17 +38,11 @@ if TYPE_CHECKING:
     from emotape.engine.runner import Clip
     from emotape.model.dims import Dims
     from emotape.model.labels import Label
-    from emotape.model.weights import LoadedModel
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8", "float8"]
 
 _SAFER: Final[dict[str, Precision]] = {"float8": "float16"}
 """What is tried next where an arithmetic strays from fp32; fp32 where nothing is named."""
-
-_MISCOMPILED: Final = "what was compiled here does not give the processor's results"
-
-
-ModelRunner = TorchRunner | AcceleratorRunner
 
 
 @dataclass(frozen=True)
@@ -85,7 +73,8 @@ class Resident:
     """A loaded, warm model that answers clips with scores. Loading takes place in the constructor.
 
     Raises ModelFault when the directory cannot be loaded, EngineFault `device_unavailable` for a device that torch
-    does not have and `device_full` for one without room, and BadRequest for options that make no sense together.
+    does not have, `device_full` for one without room and `device_disagrees` for one that was named and calculates
+    wrongly, and BadRequest for options that make no sense together.
     """
 
     def __init__(self, directory: Path, name: str, options: EngineOptions, observer: Observer) -> None:
@@ -93,7 +82,7 @@ class Resident:
         _bound_kernel_caches()
         machine = look_at_machine(bfloat16=_multiplies_bfloat16(), accelerators=_accelerators(options.device))
         self.plan = make_plan(options, directory, machine)
-        loader = _Loader(directory, self.plan.compute_threads, observer)
+        loader = Loader(directory, self.plan.compute_threads, observer)
         with _room_on(self.devices):
             runners = loader.runners(self.plan)
             judged = options.dtype in ("auto", "float8")
@@ -165,80 +154,6 @@ class Resident:
         self.scheduler.close()
 
 
-class _Loader:
-    """Makes runners of one model directory, as plans say."""
-
-    def __init__(self, directory: Path, threads: int, observer: Observer) -> None:
-        self._directory = directory
-        self._threads = threads
-        self._observer = observer
-        self._notes = platformdirs.user_cache_path("emotape", appauthor=False) / "parity.json"
-        self.classes = Classes(())
-        self.digest = ""
-
-    def runners(self, plan: Plan) -> list[ModelRunner]:
-        """Make a runner for each device of `plan`."""
-        return [self.runner(device, plan) for device in plan.devices]
-
-    def runner(self, device: str, plan: Plan) -> ModelRunner:
-        """Load the weights and lay them out for a processor, or move what has room there to an accelerator."""
-        import torch
-
-        from emotape.engine.offload import offload
-        from emotape.model.weights import load
-
-        if _fixed_tapes(device, plan):
-            model = load(self._directory, None)  # they are converted on their way to the card
-            self._note(model)
-            options = options_for(device, plan.tape_tokens)
-            return AcceleratorRunner(model, device, plan.arithmetic, options)
-        packs = device == "cpu" and plan.arithmetic != "float16"  # packing converts by itself, layer by layer
-        dtype = getattr(torch, plan.arithmetic)
-        model = load(self._directory, rounded=dtype, dtype=None) if packs else load(self._directory, dtype)
-        self._note(model)
-        offload(model.encoder, plan.host_blocks(device), device)
-        lanes = plan.replicas if device == "cpu" else 1  # an offloaded block serves one tape at a time
-        return TorchRunner(model, device, plan.arithmetic, self._threads, lanes)
-
-    def _note(self, model: LoadedModel) -> None:
-        self.classes, self.digest = Classes(model.labels, model.uncertain_below), model.digest
-
-    def exact(self) -> TorchRunner:
-        """Load the weights as the measure for others: in fp32, and as they lie in the file if they are."""
-        from emotape.model.weights import load
-
-        return TorchRunner(load(self._directory), threads=self._threads)
-
-    def agree(self, runners: Sequence[ModelRunner]) -> bool:
-        """Say whether the first runner agrees with the processor's fp32 on recorded speech; if not, state it as a fact.
-
-        Where it is not rounding that strays, kernels that were compiled here give way to torch's own first. A device
-        that then still strays in fp32 calculates wrongly.
-        """
-        reduced = runners[0]
-        verdict = self._verdict(reduced)
-        compiled = [each for each in runners if isinstance(each, AcceleratorRunner) and each.options.compiled]
-        if compiled and not verdict.agrees and (reduced.arithmetic == "float32" or not verdict.is_finite):
-            for runner in compiled:
-                runner.do_without_compiling(_MISCOMPILED)
-            verdict = self._verdict(reduced)
-        if not verdict.agrees and reduced.arithmetic == "float32":
-            tell(self._observer, DeviceRefused(reduced.device, verdict.worst))
-        elif not verdict.agrees:
-            tell(self._observer, PrecisionRefused(reduced.arithmetic, verdict.worst, verdict.same_labels))
-        return verdict.agrees
-
-    def _verdict(self, reduced: ModelRunner) -> Verdict:
-        key = f"{self.digest} {reduced.arithmetic} {reduced.device} {_processor(reduced.device)} emotape {__version__}"
-        if isinstance(reduced, AcceleratorRunner) and reduced.options.compiled:
-            key += " compiled"
-        verdict = recall(self._notes, key)
-        if verdict is None:
-            verdict = compare(reduced, self.exact())
-            remember(self._notes, key, verdict)
-        return verdict
-
-
 def _safer(options: EngineOptions, machine: Machine, strayed: Plan) -> tuple[EngineOptions, Machine]:
     """Return what is tried after a plan whose results stray: another arithmetic, or the processor after fp32.
 
@@ -298,11 +213,6 @@ def _tape_tokens(machine: Machine, dims: Dims, arithmetic: Arithmetic, offloaded
     return min(tape_tokens_for(card.free or 0, dims, arithmetic) for card in cards)
 
 
-def _fixed_tapes(device: str, plan: Plan) -> bool:
-    """Whether tapes of fixed sizes run on a device: on graphics cards that hold all weights."""
-    return Accelerator(device).is_card and not plan.host_blocks(device)
-
-
 def _multiplies_float8(machine: Machine, offloaded: Sequence[Offload]) -> bool:
     """Whether every device is a card with units for products in 8 bits, and holds all weights."""
     import torch
@@ -331,12 +241,3 @@ def _bound_kernel_caches() -> None:
     """
     for variable in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(variable, "64")
-
-
-def _processor(device: str) -> str:
-    """Name what decides how a device rounds: its kind or its instructions, and the software that uses them."""
-    import torch
-
-    if torch.device(device).type == "cuda":
-        return f"{torch.cuda.get_device_name(device)} torch {torch.__version__}"
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
