@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import torch
+
+from emotape.model.dims import LARGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -75,6 +77,15 @@ def multiplying_alone() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def sparing(parameters: int) -> AbstractContextManager[None]:
+    """Multiply in the calling thread alone for a while, unless a network of so many parameters is worth more.
+
+    Products of a small one are shorter than the way to another thread; beside a busy neighbour, waiting for that takes
+    several times as long as multiplying.
+    """
+    return nullcontext() if parameters >= LARGE else multiplying_alone()
 
 
 ALONE: Final = Team()

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from emotape.delivery.adapting.heads import Examples, Head, folded, standards
 from emotape.delivery.adapting.measure import worth
+from emotape.model.team import multiplying_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ class _Perceptron(nn.Module):
         return y
 
 
+@multiplying_alone()
 def fit_mlp(
     train: Examples, dev: Examples, classes: int, seed: int, advance: Callable[[], None] = lambda: None
 ) -> Head:

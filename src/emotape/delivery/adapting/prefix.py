@@ -11,6 +11,7 @@ from torch import nn
 
 from emotape.engine.tape import collate, lay
 from emotape.model.attention import ClipAttention
+from emotape.model.team import sparing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +65,6 @@ class FrozenPart:
         layout = lay([len(waveform)], dims)
         tape = collate([waveform], layout, dims)
         moved = type(tape)(tape.wave.to(self._device), tape.keep.to(self._device), tape.tokens.to(self._device))
-        with torch.inference_mode():
+        with torch.inference_mode(), sparing(dims.parameters):
             found: Tensor = self._part(moved, lambda slopes: ClipAttention([layout.tokens], dims.extra_tokens, slopes))
         return found

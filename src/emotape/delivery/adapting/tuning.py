@@ -12,9 +12,11 @@ from torch.nn import functional as F
 
 from emotape.delivery.adapting.measure import worth
 from emotape.delivery.adapting.mlp import class_weights
+from emotape.model.team import sparing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -91,6 +93,10 @@ class Tuning:
 
         Ctrl-C ends it with the best epoch so far. The trunk then has the weights of the best epoch.
         """
+        with self._threads():
+            return self._run(tell)
+
+    def _run(self, tell: Callable[[int, float, float], None]) -> Course:
         course = self.course
         try:
             if not self._resume():
@@ -111,9 +117,12 @@ class Tuning:
     def logits(self, places: Sequence[int]) -> NDArray[np.float64]:
         """Return the trunk's logits [n, C] of some recordings."""
         self._trunk.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), self._threads():
             found = [self._heard(batch).cpu().numpy() for batch in self._batches(places)]
         return np.concatenate(found).astype(np.float64)
+
+    def _threads(self) -> AbstractContextManager[None]:
+        return sparing(sum(values.numel() for values in self._trunk.parameters()))
 
     def _groups(self) -> list[dict[str, Any]]:
         parameters = [(name, value) for name, value in self._trunk.named_parameters() if value.requires_grad]
