@@ -16,6 +16,7 @@ from emotape.delivery.adapting.split import Split
 from emotape.delivery.adapting.trunk import Trunk
 from emotape.delivery.adapting.tuning import Lesson, TuneOptions, Tuning
 from emotape.engine.runner import Clip, TorchRunner
+from emotape.model import team
 from emotape.model.encoder import Encoder, GeluLinear
 from emotape.model.weights import load
 from tests.conftest import AUDIO, GOLDEN
@@ -185,6 +186,25 @@ def after(epoch: int) -> object:
 
 def ignored(*_: object) -> None:
     """Listen to nobody."""
+
+
+@pytest.mark.parametrize(("large", "threads"), [(True, 2), (False, 1)])
+def test_a_block_of_a_large_network_is_trained_by_all_threads(
+    course: Course3, monkeypatch: pytest.MonkeyPatch, large: bool, threads: int
+) -> None:
+    """What counts is how wide products are, so the whole network, not how few of its blocks learn."""
+    tuning = course.tuning(epochs=1)
+    network, trunk = load(MODEL).dims.parameters, sum(values.numel() for values in tuning._trunk.parameters())
+    assert trunk < network
+    monkeypatch.setattr(team, "LARGE", network if large else network + 1)
+    seen: list[int] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        tuning.run(lambda *_: seen.append(torch.get_num_threads()))
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [threads]
 
 
 def test_a_run_that_was_broken_off_ends_as_if_it_had_not_been(course: Course3, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class Trunk(nn.Module):
 
     def __init__(self, encoder: Encoder, first: int, head: Head) -> None:
         super().__init__()
+        self.network_parameters = encoder.dims.parameters  # of the whole network, however few blocks are its own
         dims = replace(encoder.dims, classes=len(head.bias), head_hidden=head.width)
         self.extra_tokens = dims.extra_tokens
         self.blocks = nn.ModuleList(encoder.blocks[first:])

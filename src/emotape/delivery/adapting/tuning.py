@@ -122,7 +122,7 @@ class Tuning:
         return np.concatenate(found).astype(np.float64)
 
     def _threads(self) -> AbstractContextManager[None]:
-        return sparing(sum(values.numel() for values in self._trunk.parameters()))
+        return sparing(self._trunk.network_parameters)
 
     def _groups(self) -> list[dict[str, Any]]:
         parameters = [(name, value) for name, value in self._trunk.named_parameters() if value.requires_grad]
