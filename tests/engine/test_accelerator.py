@@ -135,20 +135,26 @@ def test_frames_are_embedded_for_those_who_asked(noise: Waveform) -> None:
     assert full.frame_embeddings is not None
 
 
-def test_compiled_steps_are_the_same_steps_and_are_compiled_once_for_all_blocks(
-    noise: Waveform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on a card, but that torch leaves the traced operations as they are: one trace for each step and size."""
-    traced: list[torch.fx.GraphModule] = []
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
+    """What torch traces, which it then leaves as it is instead of compiling it; it knows nothing of earlier tests."""
+    found: list[torch.fx.GraphModule] = []
     compiled = torch.compile
 
     def trace(graph: torch.fx.GraphModule, _: Any) -> Any:
-        traced.append(graph)
+        found.append(graph)
         return graph
 
     monkeypatch.setattr(torch, "compile", lambda step, **options: compiled(step, backend=trace, **options))
-    options = AcceleratorOptions((256, 512), recorded=False, block=64, piece=256)
     torch.compiler.reset()
+    return found
+
+
+def test_compiled_steps_are_the_same_steps_and_are_compiled_once_for_all_blocks(
+    noise: Waveform, traced: list[torch.fx.GraphModule]
+) -> None:
+    """As on a card, but for the compiling: one trace for each step and size."""
+    options = AcceleratorOptions((256, 512), recorded=False, block=64, piece=256)
     runner = AcceleratorRunner(load(GOLDEN / "large_like"), "cpu", "float32", options)
     runner.warm_up()
     steps = len(traced)
@@ -159,18 +165,9 @@ def test_compiled_steps_are_the_same_steps_and_are_compiled_once_for_all_blocks(
     assert len(traced) == steps, "a warm runner compiles nothing"
 
 
-def test_whichever_thread_warms_up_may_compile_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whichever_thread_warms_up_may_compile_every_size(traced: list[torch.fx.GraphModule]) -> None:
     """Torch stops compiling after a few forms, and keeps that number for each thread: the warmer's is what counts."""
     sizes = tuple(64 * count for count in range(1, 11))
-    traced: list[torch.fx.GraphModule] = []
-    compiled = torch.compile
-
-    def trace(graph: torch.fx.GraphModule, _: Any) -> Any:
-        traced.append(graph)
-        return graph
-
-    monkeypatch.setattr(torch, "compile", lambda step, **options: compiled(step, backend=trace, **options))
-    torch.compiler.reset()
     options = AcceleratorOptions(sizes, recorded=False, block=64, piece=64)
     runner = AcceleratorRunner(load(GOLDEN / "large_like"), "cpu", "float32", options)
     with ThreadPoolExecutor(1) as other:

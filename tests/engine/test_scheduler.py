@@ -65,11 +65,20 @@ def broken_runner() -> FakeRunner:
 
 @contextmanager
 def scheduler(
-    *runners: FakeRunner, tape_tokens: int = 200, queue_seconds: float = 1e6, clock: Clock | None = None
+    *runners: FakeRunner,
+    tape_tokens: int = 200,
+    queue_seconds: float = 1e6,
+    clock: Clock | None = None,
+    fallback: FakeRunner | None = None,
 ) -> Iterator[tuple[Scheduler, list[Event]]]:
     events: list[Event] = []
     made = Scheduler(
-        runners, tape_tokens=tape_tokens, queue_seconds=queue_seconds, clock=clock or Clock(), observer=events.append
+        runners,
+        tape_tokens=tape_tokens,
+        queue_seconds=queue_seconds,
+        clock=clock or Clock(),
+        observer=events.append,
+        fallback=None if fallback is None else lambda: fallback,
     )
     try:
         yield made, events
@@ -230,21 +239,13 @@ class CrampedRunner(FakeRunner):
 def test_out_of_memory_loses_no_request(lengths: list[float], has_fallback: bool) -> None:
     """Tapes are split and stay shorter; what fits nowhere runs on the fallback, or has its one typed error."""
     runner, fallback = CrampedRunner(room=1.0), FakeRunner(OFFICIAL)
-    events: list[Event] = []
-    made = Scheduler(
-        [runner],
-        tape_tokens=1_600,
-        queue_seconds=1e6,
-        observer=events.append,
-        fallback=(lambda: fallback) if has_fallback else None,
-    )
-    futures = [made.submit([clip(index / 32, seconds)]) for index, seconds in enumerate(lengths)]
-    for index, (seconds, future) in enumerate(zip(lengths, futures, strict=True)):
-        if seconds > 1.0 and not has_fallback:
-            assert isinstance(future.exception(timeout=60), EngineFault)
-        else:
-            assert mean_of(future.result(timeout=60)) == np.float32(index / 32)
-    made.close()
+    with scheduler(runner, tape_tokens=1_600, fallback=fallback if has_fallback else None) as (made, events):
+        futures = [made.submit([clip(index / 32, seconds)]) for index, seconds in enumerate(lengths)]
+        for index, (seconds, future) in enumerate(zip(lengths, futures, strict=True)):
+            if seconds > 1.0 and not has_fallback:
+                assert isinstance(future.exception(timeout=60), EngineFault)
+            else:
+                assert mean_of(future.result(timeout=60)) == np.float32(index / 32)
     assert len(fallback.ran) == (sum(seconds > 1.0 for seconds in lengths) if has_fallback else 0)
     shorter = [event.tape_tokens for event in events if isinstance(event, MemoryShort)]
     assert shorter == sorted(shorter, reverse=True)
@@ -269,24 +270,16 @@ class BrokenRunner(FakeRunner):
 def test_what_is_no_number_is_tried_elsewhere_and_never_an_answer(broken: list[bool], has_fallback: bool) -> None:
     """Neighbours on the tape keep their answers; without a fallback the one clip has its typed error."""
     runner, fallback = BrokenRunner(OFFICIAL), FakeRunner(OFFICIAL)
-    events: list[Event] = []
-    made = Scheduler(
-        [runner],
-        tape_tokens=1_600,
-        queue_seconds=1e6,
-        observer=events.append,
-        fallback=(lambda: fallback) if has_fallback else None,
-    )
-    values = [(-1 if wrong else 1) * (index + 1) / 32 for index, wrong in enumerate(broken)]
-    futures = [made.submit([clip(value, 0.3)]) for value in values]
-    for value, future in zip(values, futures, strict=True):
-        if value < 0 and not has_fallback:
-            error = future.exception(timeout=60)
-            assert isinstance(error, EngineFault)
-            assert error.code == "not_finite"
-        else:
-            assert mean_of(future.result(timeout=60)) == np.float32(value)
-    made.close()
+    with scheduler(runner, tape_tokens=1_600, fallback=fallback if has_fallback else None) as (made, events):
+        values = [(-1 if wrong else 1) * (index + 1) / 32 for index, wrong in enumerate(broken)]
+        futures = [made.submit([clip(value, 0.3)]) for value in values]
+        for value, future in zip(values, futures, strict=True):
+            if value < 0 and not has_fallback:
+                error = future.exception(timeout=60)
+                assert isinstance(error, EngineFault)
+                assert error.code == "not_finite"
+            else:
+                assert mean_of(future.result(timeout=60)) == np.float32(value)
     assert sum(event.clips for event in events if isinstance(event, NotFinite)) == sum(broken)
 
 

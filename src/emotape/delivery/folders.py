@@ -48,7 +48,7 @@ def look_into(folder: str | Path, search: Search = PLAIN) -> Holding:
     found: list[Path | BadRequest] = []
     others: Counter[str] = Counter()
     closed = 0
-    for parent, folders, files in os.walk(folder, onerror=lambda error: found.append(_unreadable(error))):
+    for parent, folders, files in os.walk(folder, onerror=lambda error: found.append(unreadable(error))):
         closed += _prune(parent, folders, search)
         for file in sorted(files):
             ending = Path(file).suffix.lower()
@@ -71,6 +71,7 @@ def _prune(parent: str, folders: list[str], search: Search) -> int:
     return 0
 
 
-def _unreadable(error: OSError) -> BadRequest:
+def unreadable(error: OSError) -> BadRequest:
+    """Return what is said of a file or a folder that the system does not let us read."""
     name = os.fsdecode(error.filename)
     return BadRequest("unreadable", path=name, reason=error.strerror or str(error))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from emotape.delivery.folders import PLAIN, look_into
+from emotape.delivery.folders import PLAIN, look_into, unreadable
 from emotape.errors import BadRequest, EmotapeError
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ def _listed(listing: Path) -> Iterator[Clip]:
     try:
         text = os.fsdecode(listing.read_bytes())
     except OSError as error:
-        reason = error.strerror or str(error)
-        yield Clip(str(listing), BadRequest("unreadable", path=str(listing), reason=reason))
+        yield _found(unreadable(error))
         return
     for line in text.removeprefix("\ufeff").split("\n"):
         if line.strip():
