@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
+import io
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
 
-from emotape import Recognizer, Waveform
+from emotape import MemoryCache, Recognizer, Waveform
 from emotape.engine.progress import Pending, Progress
+from emotape.errors import EmotapeError, Overloaded
+from tests.conftest import AUDIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +43,41 @@ def test_the_sound_of_an_answered_request_is_let_go() -> None:
         assert all(clients.map(ask, range(4_000, 24_000, 2_000)))
     assert len(sounds) == 10
     assert [sound() for sound in sounds] == [None] * 10
+
+
+@pytest.mark.usefixtures("_no_cycles_are_looked_for")
+@pytest.mark.parametrize("cache", [None, MemoryCache()], ids=["without a cache", "with one"])
+def test_a_request_that_is_refused_is_let_go_too(cache: MemoryCache | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all that was uploaded, at whatever stage it met its error, and though somebody keeps the error."""
+    uploads: list[weakref.ref[Any]] = []
+    errors: list[EmotapeError] = []
+    speech = (AUDIO / "thorsten_neutral.opus").read_bytes()
+
+    def ask(recognizer: Recognizer, content: bytes, **wanted: Any) -> str:
+        upload = _Upload(content)
+        uploads.append(weakref.ref(upload))
+        answer = recognizer.submit(upload, **wanted)
+        error = answer.exception()  # not raised: that would lead through this test's own frames
+        assert isinstance(error, EmotapeError)
+        errors.append(error)
+        return error.code
+
+    with Recognizer(cache=cache) as recognizer:
+        assert ask(recognizer, b"no sound") == "text_not_audio"
+        assert ask(recognizer, b"RIFF" + speech[4:300])
+        assert ask(recognizer, speech, deadline=1e-9) == "expired"
+        monkeypatch.setattr(recognizer._ready().resident, "submit", _refuse)
+        assert ask(recognizer, speech, granularity="frame") == "overloaded"
+    assert len(errors) == 4
+    assert [upload() for upload in uploads] == [None] * 4
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise Overloaded(retry_after=1.0, waiting=60)
+
+
+class _Upload(io.BytesIO):
+    """Bytes whose end can be seen."""
 
 
 @pytest.mark.usefixtures("_no_cycles_are_looked_for")

@@ -10,8 +10,8 @@ from emotape.engine.control.adaptation import Adaptation
 from emotape.engine.control.pressure import MemoryWatch
 from emotape.engine.control.release import return_memory, trim
 from emotape.engine.control.ticker import Ticker
-from emotape.engine.pipeline import attempted, fail
-from emotape.engine.progress import Pending, Progress
+from emotape.engine.pipeline import attempted
+from emotape.engine.progress import Pending, Progress, fail
 from emotape.engine.residence import Residence
 from emotape.errors import Overloaded
 from emotape.events import ModelUnloaded, Observer, tell

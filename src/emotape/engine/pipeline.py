@@ -10,7 +10,6 @@ from concurrent.futures import CancelledError, Future, InvalidStateError, Thread
 from dataclasses import dataclass
 from functools import partial
 from threading import BoundedSemaphore
-from traceback import clear_frames
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from emotape.audio.decode import decode
@@ -19,16 +18,15 @@ from emotape.audio.reader import way_back
 from emotape.engine.control.adaptation import Look
 from emotape.engine.control.course import Bounds
 from emotape.engine.decoding_pool import DecodingPool
-from emotape.engine.progress import Pending, Progress
+from emotape.engine.progress import Pending, Progress, fail
 from emotape.engine.room import Lease, NoRoom, Room, Waiting
 from emotape.engine.roomy_decoder import RoomyDecoder
-from emotape.errors import Cancelled, EmotapeError, Overloaded, as_fault
+from emotape.errors import Cancelled, EmotapeError, Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emotape.audio.decode import AudioSource, ChannelMode, DecodeLimits, Recording
-    from emotape.audio.waveform import Waveform
     from emotape.engine.control.course import Course
     from emotape.engine.resident import Resident
     from emotape.engine.scheduler import RunReport
@@ -226,15 +224,6 @@ def _guarded(answer: Future[Answer], work: Callable[[], None]) -> None:
 def _settle(answer: Future[Answer], value: Answer) -> None:
     try:
         answer.set_result(value)
-    except InvalidStateError:
-        return  # the caller left in the meantime
-
-
-def fail(answer: Future[Answer], error: BaseException) -> None:
-    """Make an error a request's answer, unless it has one."""
-    clear_frames(error.__traceback__)  # who keeps the error shall not keep the sound that was being worked on
-    try:
-        answer.set_exception(as_fault(error))
     except InvalidStateError:
         return  # the caller left in the meantime
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from emotape.errors import as_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +66,24 @@ class Pending(Future[Answer]):
             return Progress("done")
         now = report()
         return Progress("finishing") if now.stage == "done" else now
+
+
+def fail(answer: Future[Any], error: BaseException) -> None:
+    """Make an error a request's answer, unless it has one. Who keeps the error does not keep the sound.
+
+    An error knows the frames that it came through, and those know who called them: the frame, too, where the error's
+    own answer is. What anybody may meet, such as bad audio or a full queue, forgets them, so that it goes as soon as
+    it was told; what is a fault of ours keeps where it came from, and goes when Python looks for cycles.
+    """
+    told = as_fault(error)
+    each: BaseException | None = error
+    while each is not None:
+        clear_frames(each.__traceback__)
+        if told.fault in ("caller", "load"):
+            each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    with suppress(InvalidStateError):  # the caller left in the meantime
+        answer.set_exception(told)
 
 
 class _Once(Generic[Answer]):

@@ -15,8 +15,8 @@ from emotape.delivery.cluster.calls import Lost
 from emotape.delivery.cluster.dispatch import Dispatch, DispatchOptions, Errand
 from emotape.delivery.cluster.loads import Loads
 from emotape.delivery.cluster.messages import Question, Sound
-from emotape.engine.pipeline import fail, first
-from emotape.engine.progress import Pending, Progress
+from emotape.engine.pipeline import first
+from emotape.engine.progress import Pending, Progress, fail
 from emotape.engine.settling import Settling
 from emotape.engine.wanted import wanted_of
 from emotape.errors import BadRequest, EngineFault, Overloaded

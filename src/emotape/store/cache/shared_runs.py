@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import InvalidStateError
-from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
-from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from emotape.engine.progress import Pending, Progress
+from emotape.engine.progress import Pending, Progress, fail
 from emotape.errors import Expired, as_fault
 
 if TYPE_CHECKING:
@@ -108,7 +106,7 @@ class SharedRuns(Generic[Value]):
             if start is not None:
                 start(work, deadline)
         except BaseException as error:  # noqa: BLE001 - a caller without an answer would wait for ever
-            _fail(work, error)
+            fail(work, error)
         finally:
             del work, run, start  # the error knows this frame; it must not lead back to what holds the error
 
@@ -160,7 +158,7 @@ class SharedRuns(Generic[Value]):
                 self._forget(run)
                 run.release()
             for caller in abandoned:
-                _fail(caller.answer, as_fault(error))
+                fail(caller.answer, as_fault(error))
 
     def _forget(self, run: _Run[Value]) -> None:
         if self._runs.get(run.key) is run:
@@ -171,7 +169,7 @@ def _answer(caller: Caller[Value], work: Future[Value], *, own: bool) -> None:
     """Give a caller what came of a run; raising it marks an error, so each caller has one of its own."""
     error = work.exception()
     if error is not None:
-        _fail(caller.answer, error if own else _likewise(error))
+        fail(caller.answer, error if own else _likewise(error))
         return
     try:
         if not caller.answer.done():
@@ -179,7 +177,7 @@ def _answer(caller: Caller[Value], work: Future[Value], *, own: bool) -> None:
     except InvalidStateError:
         return  # the caller left in the meantime
     except BaseException as fault:  # noqa: BLE001 - whatever was raised is the answer
-        _fail(caller.answer, fault)
+        fail(caller.answer, fault)
     finally:
         del caller, work
 
@@ -188,9 +186,3 @@ def _likewise(error: BaseException) -> BaseException:
     again = copy(error)
     again.__cause__ = error.__cause__
     return again
-
-
-def _fail(answer: Future[Any], error: BaseException) -> None:
-    clear_frames(error.__traceback__)  # who keeps the error shall not keep the sound that was being worked on
-    with suppress(InvalidStateError):  # the caller left in the meantime
-        answer.set_exception(as_fault(error))
