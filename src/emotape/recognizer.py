@@ -22,7 +22,7 @@ from emotape.engine.flight import in_order, room_for
 from emotape.engine.host import Host, HostOptions, Loaded
 from emotape.engine.machine import look_at_machine
 from emotape.engine.pipeline import Pipeline, first, waited
-from emotape.engine.prediction import Decoding, Heard, listen_to, predict
+from emotape.engine.prediction import Decoding, Heard, embedding_bytes, listen_to, predict
 from emotape.engine.progress import Pending, Progress
 from emotape.engine.resident import EngineOptions, Resident
 from emotape.engine.runner import Clip
@@ -230,7 +230,7 @@ class Recognizer:
                 raise Expired("expired")
             if isinstance(source, Waveform):
                 check_samples(source.samples)  # a file's are checked as they are decoded
-                loaded.pipeline.hold(source, answer)
+                loaded.pipeline.hold(source.samples.nbytes, answer)
             decode = partial(self._decoded, decoder)
             if loaded.before is not None:
                 loaded.before.answer(Asked(source, decode, channels, wanted, deadline), answer)
@@ -272,6 +272,10 @@ class Recognizer:
     ) -> None:
         """Find a recording's windows, have them run, and answer with what `end` makes of the predictions."""
         answer.follow(lambda: Progress("decoding"))
+        if wanted.frame_embeddings:
+            size = embedding_bytes(decoding.waveforms, pipeline.resident.dims)
+            pipeline.room.require(size)
+            pipeline.hold(size, answer)
         window, stages = self.options.window, {"decode": decoding.seconds}
         heard = [listen_to(waveform, decoding.warnings, wanted, window, stages) for waveform in decoding.waveforms]
         clips = [

@@ -419,6 +419,31 @@ def test_a_recording_for_more_memory_than_there_is_says_so(shared: Recognizer) -
     assert found.value.text("en").cause != found.value.text("zh").cause
 
 
+def test_embeddings_of_frames_take_room_until_they_are_an_answer(
+    shared: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice what the answer holds: windows' and joined. What never has room is refused before anything runs."""
+    made, lent = room_of(shared), list[int]()
+    lend = made.lend
+
+    def noted(size: int) -> Lease:
+        lent.append(size)
+        return lend(size)
+
+    monkeypatch.setattr(made, "lend", noted)
+    found = shared.recognize(flac(5.0), granularity="frame", embedding=True)
+    assert found.embedding is not None
+    assert lent == [2 * found.embedding.nbytes]
+    until_empty(made)
+    long = flac(25.0)
+    with pytest.raises(TooLong) as refused:
+        shared.recognize(long, granularity="frame", embedding=True)
+    assert refused.value.code == "too_long_for_memory"
+    assert shared.recognize(long, embedding=True).emotion
+    assert len(lent) == 1
+    until_empty(made)
+
+
 def test_closing_answers_those_who_wait_and_processes_count_both_copies() -> None:
     engine = EngineOptions(decoded_megabytes=2.0, decode_processes=1)
     with Recognizer(options=RecognizerOptions(engine=engine)) as recognizer:

@@ -78,9 +78,9 @@ class Pipeline:
         """Do `work` in the decoding pool; it sees to its own errors. Raises RuntimeError once the pool is closed."""
         self._decoders.submit(work)
 
-    def hold(self, waveform: Waveform, answer: Pending[Answer]) -> None:
-        """Count a request's waveform, which its caller has in memory, among what waits decoded."""
-        lease = self.room.lend(waveform.samples.nbytes)
+    def hold(self, size: int, answer: Pending[Answer]) -> None:
+        """Count bytes that a request takes beside what is decoded for it: the caller's waveform, an answer's arrays."""
+        lease = self.room.lend(size)
         answer.add_done_callback(lambda _: lease.end())
 
     def decode(self, data: AudioSource, limits: DecodeLimits, channels: ChannelMode) -> Recording:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from emotape.engine.result import Segment
     from emotape.engine.runner import ClipScores
     from emotape.engine.wanted import Wanted
+    from emotape.model.dims import Dims
     from emotape.model.labels import Label
 
 
@@ -70,6 +71,11 @@ class Heard:
         if self.speech is None:
             return self.waveform.seconds
         return speech_seconds(Span(0, len(self.waveform)), self.speech)
+
+
+def embedding_bytes(waveforms: Sequence[Waveform], dims: Dims) -> int:
+    """Return what the embeddings of all frames take until they are an answer: those of windows, and those joined."""
+    return 2 * 4 * dims.embed_dim * sum(dims.frames(len(waveform)) for waveform in waveforms)
 
 
 def listen_to(

@@ -97,6 +97,7 @@ class Resident:
                     tell(observer, NotCompiled(runner.device, runner.not_compiled))
         self.name = name
         self.dtype = self.plan.arithmetic
+        self.dims = runners[0].dims
         self.classes = loader.classes
         self.digest = loader.digest
         on_processor = replace(self.plan, arithmetic="float32")

@@ -143,10 +143,14 @@ class Room:
             self._allowed = megabytes * _MB
             self._changed.notify()
 
-    def lease(self, size: int) -> Lease:
-        """Take room for `size` bytes of samples. Raises NoRoom, and TooLong for what never has room."""
+    def require(self, size: int) -> None:
+        """Raise TooLong for what never has room."""
         if size > self.largest:
             raise TooLong("too_long_for_memory", needed=round(size / _MB), limit=round(self.largest / _MB))
+
+    def lease(self, size: int) -> Lease:
+        """Take room for `size` bytes of samples. Raises NoRoom, and TooLong for what never has room."""
+        self.require(size)
         lane = self._lane(size)
         with self._changed:
             if lane.waiting or not self._fits(lane, self._cost(size)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel
 
 from emotape.delivery.api.shapes import Outcome, check_size, shaped
 from emotape.delivery.api.subset import chosen, restricted
+from emotape.delivery.export.pieces import pieces
 from emotape.errors import EmotapeError, EngineFault
 from emotape.store.cache.entry import DamagedEntry, unpack
 
@@ -104,8 +104,10 @@ def progress_document(running: Mapping[int, Progress]) -> list[dict[str, Any]]:
     ]
 
 
-def results_lines(job: Job, results: Iterable[FileResult], form: Format | None, language: Language) -> Iterator[str]:
-    """Yield one JSON object for each recording that has ended."""
+def results_lines(
+    job: Job, results: Iterable[FileResult], form: Format | None, language: Language
+) -> Iterator[Iterator[str]]:
+    """Yield one JSON object for each recording that has ended, in pieces."""
     wanted: Format = form or job.options.get("format", "emotape")
     for result in results:
         answer = {
@@ -114,16 +116,24 @@ def results_lines(job: Job, results: Iterable[FileResult], form: Format | None, 
             "state": result.state,
             "answers": [] if result.state == "cancelled" else shaped(_outcome(job, result), wanted, language),
         }
-        yield json.dumps(answer, ensure_ascii=False, allow_nan=False)
+        yield pieces(answer)
 
 
-def results_json(job: Job, lines: Iterable[str]) -> Iterator[str]:
+def results_ndjson(lines: Iterable[Iterator[str]]) -> Iterator[str]:
+    """Yield the parts of a text with all lines."""
+    for line in lines:
+        yield from line
+        yield "\n"
+
+
+def results_json(job: Job, lines: Iterable[Iterator[str]]) -> Iterator[str]:
     """Yield the parts of one JSON document with all lines, so that many never lie in memory at once."""
-    head = json.dumps({"id": job.id, "state": job.state})
+    head = "".join(pieces({"id": job.id, "state": job.state}))
     yield f'{head[:-1]}, "results": ['
     comma = ""
     for line in lines:
-        yield comma + line
+        yield comma
+        yield from line
         comma = ", "
     yield "]}"
 

@@ -15,7 +15,15 @@ from emotape.delivery.api.errors import error_responses
 from emotape.delivery.api.forms import JsonFiles, body_schema, joined, received
 from emotape.delivery.api.guard import caller
 from emotape.delivery.api.job_events import event_stream
-from emotape.delivery.api.job_shapes import JobDocument, JobList, JobResults, job_document, results_json, results_lines
+from emotape.delivery.api.job_shapes import (
+    JobDocument,
+    JobList,
+    JobResults,
+    job_document,
+    results_json,
+    results_lines,
+    results_ndjson,
+)
 from emotape.delivery.api.language import language_of
 from emotape.delivery.api.quota import Caller
 from emotape.delivery.api.recognize import RecognizeOptions
@@ -146,7 +154,7 @@ def _add_reading(routes: APIRouter, jobs: Jobs) -> None:
         language = query.language or found.options.get("language") or language_of(request)
         lines = results_lines(found, jobs.store.results(who.id, job), query.format, language)
         if NDJSON in request.headers.get("accept", ""):
-            return StreamingResponse((line + "\n" for line in lines), media_type=NDJSON)
+            return StreamingResponse(results_ndjson(lines), media_type=NDJSON)
         return StreamingResponse(results_json(found, lines), media_type="application/json")
 
 

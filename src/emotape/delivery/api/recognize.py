@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import Field
 from starlette.requests import Request  # noqa: TC002 - FastAPI reads annotations when it runs
@@ -26,18 +26,18 @@ from emotape.delivery.api.shapes import (
     Outcome,
     Recognition,
     check_size,
+    numbers_of,
     shaped,
 )
 from emotape.delivery.api.subset import chosen, restricted
 from emotape.delivery.api.waiting import while_connected
 from emotape.delivery.clock import local_now
+from emotape.delivery.export.pieces import pieces
 from emotape.engine.result import Granularity  # noqa: TC001 - pydantic reads annotations when it runs
 from emotape.errors import BadRequest, EmotapeError, Expired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
-
-    from starlette.responses import Response
 
     from emotape.delivery.api.forms import Upload
     from emotape.delivery.api.service import Service
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from emotape.wording import Language
 
 Element = Recognition | Failure | FunasrResult | list[HfScore]
+
+_AT_ONCE: Final = 4_096  # numbers that are written at once, in some milliseconds
 
 
 class RecognizeOptions(Asked):
@@ -110,7 +112,7 @@ def router(service: Service) -> APIRouter:
     )
     async def recognize(
         request: Request, query: Annotated[RecognizeOptions, Query()], who: Annotated[Caller, Depends(caller)]
-    ) -> JSONResponse:
+    ) -> Response:
         """Send the recording itself as the body, or one or many in a form or in JSON.
 
         A form or JSON is answered with an array in the order of its recordings, each with its result or its error; a
@@ -128,7 +130,7 @@ def router(service: Service) -> APIRouter:
         if all(outcome.error is not None for outcome in outcomes):
             return _all_failed(request, outcomes, language)
         reply = Reply(options.format, language, brought.bare and options.channels == "mix")
-        return await reply.response(outcomes)
+        return reply.response(outcomes)
 
     return routes
 
@@ -191,18 +193,13 @@ class Reply:
     language: Language
     alone: bool
 
-    async def response(self, outcomes: Sequence[Outcome]) -> JSONResponse:
-        """Return the answer; arrays are written in a thread, for they take a while."""
-        bulky = any(
-            prediction.frames is not None or prediction.embedding is not None
-            for outcome in outcomes
-            for prediction in outcome.predictions
-        )
-        return await asyncio.to_thread(self._written, outcomes) if bulky else self._written(outcomes)
-
-    def _written(self, outcomes: Sequence[Outcome]) -> JSONResponse:
+    def response(self, outcomes: Sequence[Outcome]) -> Response:
+        """Return the answer; one with many numbers is written, by other threads, as it is sent."""
         values = [value for outcome in outcomes for value in shaped(outcome, self.format, self.language)]
-        return JSONResponse(values[0] if self.alone else values)
+        text = pieces(values[0] if self.alone else values, compact=True)
+        if sum(numbers_of(prediction) for outcome in outcomes for prediction in outcome.predictions) > _AT_ONCE:
+            return StreamingResponse(text, media_type="application/json")
+        return Response("".join(text), media_type="application/json")
 
 
 def _note(service: Service, request: str, who: Caller, outcomes: Sequence[Outcome]) -> None:

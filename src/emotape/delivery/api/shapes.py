@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import BaseModel
 
 from emotape.delivery.export.document import document, failure
+from emotape.delivery.export.pieces import Numbers, as_it_is
 from emotape.errors import TooLong
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Outcome:
 
 
 def shaped(outcome: Outcome, form: Format, language: Language) -> list[Any]:
-    """Return the values for JSON of one recording: one, or one for each channel."""
+    """Return the values of one recording for `emotape.delivery.export.pieces`: one, or one for each channel."""
     if outcome.error is not None:
         return [failure(outcome.name, outcome.error, language)]
     return [
@@ -92,11 +93,16 @@ def shaped(outcome: Outcome, form: Format, language: Language) -> list[Any]:
     ]
 
 
-def check_size(prediction: Prediction) -> None:
-    """Raise TooLong ("answer_too_large") when a prediction has more numbers than an answer should."""
+def numbers_of(prediction: Prediction) -> int:
+    """Return how many numbers of a prediction's arrays are told."""
     embedding, frames = prediction.embedding, prediction.frames
     values = 0 if embedding is None else embedding.size
-    values += frames.size if frames is not None and prediction.granularity == "frame" else 0
+    return values + (frames.size if frames is not None and prediction.granularity == "frame" else 0)
+
+
+def check_size(prediction: Prediction) -> None:
+    """Raise TooLong ("answer_too_large") when a prediction has more numbers than an answer should."""
+    embedding, values = prediction.embedding, numbers_of(prediction)
     if values > MOST_VALUES:
         dimensions = 0 if embedding is None else embedding.shape[-1]
         raise TooLong("answer_too_large", values=values, limit=MOST_VALUES, dimensions=dimensions)
@@ -110,7 +116,7 @@ def reference_name(label: Label) -> str:
 
 def _ours(outcome: Outcome, prediction: Prediction, channel: int, language: Language) -> dict[str, Any]:
     more = {"channel": channel} if outcome.split else {}
-    return document(outcome.name, prediction, outcome.finished, more, language)
+    return document(outcome.name, prediction, outcome.finished, more, language, array=as_it_is)
 
 
 def _funasr(outcome: Outcome, prediction: Prediction, channel: int, _: Language) -> dict[str, Any]:
@@ -120,7 +126,7 @@ def _funasr(outcome: Outcome, prediction: Prediction, channel: int, _: Language)
         "labels": [reference_name(label) for label in prediction.labels],
         "scores": list(prediction.scores.values()),
     }
-    return shown if prediction.embedding is None else shown | {"feats": prediction.embedding.tolist()}
+    return shown if prediction.embedding is None else shown | {"feats": Numbers(prediction.embedding, digits=None)}
 
 
 def _hf(_: Outcome, prediction: Prediction, __: int, ___: Language) -> list[dict[str, Any]]:

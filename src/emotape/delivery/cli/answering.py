@@ -9,6 +9,7 @@ from emotape.delivery.batch import Answer, Batch, BatchOptions, Outcome, Recogni
 from emotape.delivery.clock import local_now
 from emotape.delivery.export import Contents, document, failure, write_folder
 from emotape.delivery.export.folder import EMBEDDING
+from emotape.delivery.export.pieces import as_it_is
 from emotape.delivery.ledger import Ledger, ledger_key
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class _Desk:
         facts = [_more(outcome.question.clip, answer) for answer in outcome.answers]
         self._keep(outcome, facts)
         return [
-            document(name, answer.prediction, answer.finished, more, self._request.language)
+            document(name, answer.prediction, answer.finished, more, self._request.language, array=as_it_is)
             for answer, more in zip(outcome.answers, facts, strict=True)
         ]
 

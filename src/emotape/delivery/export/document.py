@@ -6,18 +6,19 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from emotape.delivery.export.pieces import DIGITS, Numbers
 from emotape.engine.result import FRAME_SECONDS
 from emotape.model.labels import OFFICIAL_KEYS
 from emotape.wording import Language, interface_text, warning_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from emotape.engine.result import Prediction, Segment
     from emotape.errors import EmotapeError
 
 TIMESTAMP: Final = "%Y-%m-%d %H:%M:%S"
-_DIGITS: Final = 6
 
 
 def result(prediction: Prediction, finished: datetime) -> dict[str, Any]:
@@ -36,10 +37,17 @@ def result(prediction: Prediction, finished: datetime) -> dict[str, Any]:
     }
 
 
-def details(prediction: Prediction, language: Language = "en", *, vectors: bool = True) -> dict[str, Any]:
+def details(
+    prediction: Prediction,
+    language: Language = "en",
+    *,
+    vectors: bool = True,
+    array: Callable[[Numbers], Any] = Numbers.lists,
+) -> dict[str, Any]:
     """Return everything about a prediction that the five keys leave out.
 
-    With `vectors`, frame scores [T, labels] (for granularity "frame") and the embedding are part of it.
+    With `vectors`, frame scores [T, labels] (for granularity "frame") and the embedding are part of it, as what `array`
+    makes of them.
     """
     provenance = asdict(prediction.provenance)
     facts = {
@@ -60,14 +68,23 @@ def details(prediction: Prediction, language: Language = "en", *, vectors: bool 
         facts["segments"] = [_segment(segment) for segment in prediction.segments]
     if prediction.quality is not None:
         facts["quality"] = {name: _finite(value) for name, value in asdict(prediction.quality).items()}
-    return facts | (_vectors(prediction) if vectors else {})
+    return facts | (_vectors(prediction, array) if vectors else {})
 
 
 def document(
-    file: str, prediction: Prediction, finished: datetime, more: dict[str, Any], language: Language = "en"
+    file: str,
+    prediction: Prediction,
+    finished: datetime,
+    more: dict[str, Any],
+    language: Language = "en",
+    *,
+    array: Callable[[Numbers], Any] = Numbers.lists,
 ) -> dict[str, Any]:
-    """Return the object that `--json` prints for one recording; `more` joins its details."""
-    facts = details(prediction, language, vectors="folder" not in more)
+    """Return the object that `--json` prints for one recording; `more` joins its details.
+
+    `array` makes lists of its arrays, or leaves large ones `as_it_is` for `pieces` to write.
+    """
+    facts = details(prediction, language, vectors="folder" not in more, array=array)
     return {"file": file, **result(prediction, finished), "details": facts | more}
 
 
@@ -76,14 +93,14 @@ def failure(file: str, error: EmotapeError, language: Language = "en") -> dict[s
     return {"file": file, "error": {"code": error.code, **asdict(error.text(language))}}
 
 
-def _vectors(prediction: Prediction) -> dict[str, Any]:
-    """Return the arrays as nested lists: frames as rows of scores in the order of `labels`."""
+def _vectors(prediction: Prediction, array: Callable[[Numbers], Any]) -> dict[str, Any]:
+    """Return the arrays: frames as rows of scores in the order of `labels`."""
     found: dict[str, Any] = {}
     if prediction.granularity == "frame" and prediction.frames is not None:
-        rows = prediction.frames.astype(float).round(_DIGITS).tolist()
+        rows = array(Numbers(prediction.frames))
         found["frames"] = {"seconds": FRAME_SECONDS, "labels": list(prediction.scores), "scores": rows}
     if prediction.embedding is not None:
-        found["embedding"] = prediction.embedding.astype(float).round(_DIGITS).tolist()
+        found["embedding"] = array(Numbers(prediction.embedding))
     return found
 
 
@@ -107,4 +124,4 @@ def _finite(value: Any) -> Any:
 
 
 def _rounded(value: float) -> float:
-    return round(float(value), _DIGITS)
+    return round(float(value), DIGITS)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from typing import TYPE_CHECKING, Any
 
+from emotape.delivery.export.pieces import pieces
 from emotape.engine.result import FRAME_SECONDS
 
 if TYPE_CHECKING:
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 
 def json_line(found: dict[str, Any]) -> str:
-    """Return a document as JSON on one line, Chinese as it is.
+    """Return a document as JSON on one line, Chinese as it is; its arrays may still be `Numbers`.
 
     A file name that is not UTF-8 keeps its bytes as the lone surrogates of `os.fsdecode`, written as escapes.
     """
-    text = json.dumps(found, ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(pieces(found)).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def results_csv_header(labels: Sequence[str], *, split: bool = False) -> str:
