@@ -385,6 +385,8 @@ def test_a_stopping_service_answers_what_it_heard(recognizer: Recognizer) -> Non
     [
         ("nothing", "malformed_body"),
         ("[]", "stream_start"),
+        ("[" * 10_000, "malformed_body"),
+        (f'{{"type": "start", "surprise": "{"x" * 20_000}"}}', "stream_start"),
         ('{"type": "end"}', "stream_start"),
         ('{"type": "start", "window": 40}', "bad_option"),
         ('{"type": "start", "window": 1, "hop": 2}', "bad_option"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import itertools
 import resource
 import socket
 import struct
@@ -12,16 +13,22 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import pytest
 
+from emotape.audio import container
 from emotape.audio.decode import DecodeLimits, decode, from_samples
+from emotape.audio.reader import Reader
 from emotape.audio.samples import Mixer
 from emotape.errors import BadAudio, BadRequest, EmotapeError, TooLong
-from tests.audio.recordings import FORMATS, clip, encoded, original, written
+from tests.audio.recordings import FORMATS, clip, encoded, original, pcm_file, written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def refusal(data: Any, kind: type[EmotapeError] = BadAudio, **options: Any) -> str:
@@ -51,6 +58,8 @@ def edited(data: bytes, at: int, form: str, *values: int) -> bytes:
         (b"", "empty_file"),
         (b"Dear all, the recording is attached.\n" * 40, "text_not_audio"),
         ("亲爱的各位：录音在附件里。\n".encode() * 40, "text_not_audio"),
+        ("Dear all, the recording is attached.\n".encode("utf-16") * 40, "text_not_audio"),
+        (b"a" + "é".encode() * 4_000, "text_not_audio"),  # of which a character is cut where the first look ends
         (gzip.compress(bytes(10_000), mtime=0), "archive_not_audio"),
         (bytes(5_000), "not_audio"),
         (b"\x89PNG\r\n\x1a\n" + bytes(4_000), "not_audio"),
@@ -332,6 +341,16 @@ def test_damage_in_the_middle_is_counted(extension: str) -> None:
     assert "corrupt_packets" in recording.warnings
 
 
+@pytest.mark.parametrize("container", ["flac", "matroska", "mp4"])
+def test_one_wrong_bit_of_a_flac_is_noticed(container: str) -> None:
+    """Its frames carry checksums: one that does not fit is left out, not heard as noise."""
+    data = encoded(*original(), "flac", container)
+    for at in range(len(data) // 4, 3 * len(data) // 4, len(data) // 16):
+        damaged = bytearray(data)
+        damaged[at] ^= 1
+        assert "corrupt_packets" in decode(bytes(damaged)).warnings
+
+
 def test_an_ogg_that_lost_a_page_says_so() -> None:
     samples, rate = original()
     data = bytearray(encoded(np.tile(samples, 6), rate, "flac", "ogg"))
@@ -403,6 +422,127 @@ def change_rates(mixer: Mixer, times: int) -> None:
         mixer.add(np.zeros((1, 100), np.int16), 8_000 + turn % 2)
 
 
+# Tags
+
+
+def id3(*frames: bytes) -> bytes:
+    content = b"".join(frames)
+    return b"ID3\x04\0\0" + _syncsafe(len(content)) + content
+
+
+def packed_frame(size: int) -> bytes:
+    """Return an ID3 frame of `size` bytes in a thousandth of them, each of which FFmpeg would write as four letters."""
+    content = zlib.compress(b"own\0" + bytes(size), 9)
+    head = b"PRIV" + _syncsafe(len(content) + 4) + b"\0\x09"  # compressed, with the length that it unpacks to
+    return head + struct.pack(">I", size + 4) + content
+
+
+def _syncsafe(number: int) -> bytes:
+    return bytes(number >> 7 * place & 0x7F for place in (3, 2, 1, 0))
+
+
+def adts() -> tuple[bytes, bytes]:
+    """Return a recording in bare AAC in two halves, cut between frames."""
+    samples, rate = original()
+    data = encoded(samples, rate, "aac", "adts")
+    at = 0
+    while at < len(data) // 2:
+        at += int.from_bytes(data[at + 3 : at + 6], "big") >> 5 & 0x1FFF
+    return data[:at], data[at:]
+
+
+def in_chunk(tag: bytes, order: str, data: bytes) -> bytes:
+    """Put a tag behind the head of a WAV or AIFF."""
+    chunk = (b"id3 " if order == "<" else b"ID3 ") + struct.pack(f"{order}I", len(tag)) + tag + bytes(len(tag) % 2)
+    return data[:4] + struct.pack(f"{order}I", len(data) + len(chunk) - 8) + data[8:12] + chunk + data[12:]
+
+
+BOMBS: dict[str, Callable[[bytes], bytes]] = {
+    "mp3": lambda tag: tag + clip("mp3"),
+    "several before an mp3": lambda tag: id3() + tag + clip("mp3"),
+    "flac": lambda tag: tag + clip("flac"),
+    "wav": lambda tag: in_chunk(tag, "<", clip("wav")),
+    "aiff": lambda tag: in_chunk(tag, ">", pcm_file("AIFF")),
+    "aac": lambda tag: tag + b"".join(adts()),
+    "between frames of aac": lambda tag: tag.join(adts()),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["file", "stream"])
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_tag_is_not_unpacked(kind: str, stream: bool) -> None:
+    """100 kB of ID3 stand for 100 MB, which FFmpeg would keep five times over; the sound is what it is without them."""
+    harmless = BOMBS[kind](id3(packed_frame(10)))
+    whole = decode(cast("BinaryIO", Trickle(harmless)) if stream else harmless).waveforms[0]
+    bait = BOMBS[kind](id3(packed_frame(100_000_000)))
+    program = """
+        import sys
+        from emotape.audio.decode import decode
+        from emotape.delivery.bench.memory import peak_bytes
+        data = sys.stdin.buffer
+        sound = decode(data if sys.argv[1] == "True" else data.read()).waveforms[0]
+        print(sound.digest(), peak_bytes() or 0)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(stream)]
+    done = subprocess.run(command, input=bait, capture_output=True, check=True)
+    digest, peak = done.stdout.decode().split()
+    assert digest == whole.digest()
+    assert int(peak) < 400e6
+
+
+@pytest.mark.parametrize("cut", range(65_536 - 10, 65_536 + 1))
+def test_a_tag_across_two_reads_is_not_found(cut: int) -> None:
+    """FFmpeg is shown no tag, however the blocks that it reads lie."""
+    tag = id3(packed_frame(10))
+    for source in (io.BytesIO(bytes(cut) + tag + b"ID3"), Trickle(bytes(cut) + tag + b"ID3")):
+        reader = Reader(cast("BinaryIO", source), DecodeLimits())
+        shown = b"".join(iter(lambda: reader.read(65_536), b""))  # noqa: B023 - used at once
+        assert len(shown) == cut + len(tag) + 3
+        assert tag[:10] not in shown
+
+
+class Trickle(io.RawIOBase):
+    """A stream that cannot go back."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: int) -> int:
+        raise io.UnsupportedOperation
+
+    def read(self, count: int = -1) -> bytes:
+        return self._data.read(count)
+
+
+def test_tags_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg compares each tag with all before it: of a WAV's it may keep so many as it manages in a few seconds."""
+    monkeypatch.setattr(container, "_OPENING_SECONDS", 0.2)
+    names = (bytes(name) for name in itertools.product(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", repeat=4))
+    notes = b"INFO" + b"".join(name + b"\x02\0\0\0x\0" for name in itertools.islice(names, 40_000))
+    wav = clip("wav")
+    assert refusal(wav[:12] + b"LIST" + struct.pack("<I", len(notes)) + notes + wav[12:]) == "damaged_file"
+
+
+def test_a_matroska_of_tags_is_refused_before_they_are_compared() -> None:
+    """Its tags are compared after the last one was read, when nobody can stop it any more."""
+    webm = clip("webm")
+    segment = webm.index(b"\x18\x53\x80\x67") + 4
+    length = 9 - webm[segment].bit_length()
+    tags = b"".join(_element(b"\x67\xc8", _element(b"\x45\xa3", b"%05d" % name)) for name in range(12_000))
+    tags = _element(b"\x12\x54\xc3\x67", _element(b"\x73\x73", tags))
+    assert refusal(webm[:segment] + b"\x01" + b"\xff" * 7 + tags + webm[segment + length :]) == "damaged_file"
+
+
+def _element(name: bytes, content: bytes) -> bytes:
+    return name + b"\x01" + len(content).to_bytes(7, "big") + content
+
+
 # Memory
 
 
@@ -411,12 +551,13 @@ def test_peak_memory_stays_close_to_the_result() -> None:
     samples, rate = original()
     minutes = np.tile(samples, 10 * 60 * rate // len(samples))
     program = """
-        import resource, sys
+        import sys
         from emotape.audio.decode import decode
+        from emotape.delivery.bench.memory import peak_bytes
         decode(sys.argv[2])
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_bytes() or 0  # what getrusage says of a new process is at least what its parent had
         size = decode(sys.argv[1]).waveforms[0].samples.nbytes
-        print(size, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+        print(size, (peak_bytes() or 0) - before)
     """
     import tempfile
 

@@ -42,6 +42,11 @@ def recordings(draw: st.DrawFn) -> tuple[int, Curve | None, WindowOptions]:
     return samples, draw(curves(samples)), WindowOptions(longest=longest)
 
 
+@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (79, 0), (399, 0), (400, 1), (719, 1), (720, 2)])
+def test_a_frame_takes_400_samples_and_each_further_one_320(samples: int, frames: int) -> None:
+    assert (frame_count(samples), Span(640, 640 + samples).frames) == (frames, frames)
+
+
 @settings(max_examples=300, deadline=None)
 @given(recordings())
 def test_spans_tile_the_frames_of_the_whole_recording(case: tuple[int, Curve | None, WindowOptions]) -> None:

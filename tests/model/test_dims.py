@@ -37,6 +37,7 @@ def test_sizes_are_read() -> None:
         "__import__('os').system('true')",
         "[(64, 10, 5)] * 10 ** 9",
         "[(64, 10, 5)] * 1000000000",
+        "[(64, 10, 5)]" + " * 16" * 7,
         "(" * 500 + ")" * 500,
         "open('x')",
         "",
@@ -80,6 +81,50 @@ def test_a_config_that_is_none_is_a_clear_error(tmp_path: Path, content: bytes) 
     """Not YAML, or YAML of another shape."""
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
+    with pytest.raises(ModelFault) as fault:
+        read_dims(path, classes=9)
+    assert fault.value.code == "config_unreadable"
+
+
+def test_numbers_that_are_none_are_a_clear_error(tmp_path: Path) -> None:
+    """Infinity is no width, and nothing can be divided by no layers."""
+    for path in (changed(tmp_path, conv_pos_depth=0), changed(tmp_path, prenet_depth=float("inf"))):
+        with pytest.raises(ModelFault) as fault:
+            read_dims(path, classes=9)
+        assert fault.value.code == "config_unreadable"
+
+
+def doubled(form: str, levels: int) -> str:
+    """Return YAML each of whose lines holds the one before twice: a few lines that stand for 2**levels entries."""
+    lines = ["x0: &x0 {a: 1}", *(f"x{at}: &x{at} {form.format(f'*x{at - 1}')}" for at in range(1, levels + 1))]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("place", ["extractor_mode", "head"])
+def test_what_a_config_repeats_is_not_written_out(tmp_path: Path, place: str) -> None:
+    """The error names what was found, and does not spell out thirty thousand million copies of it."""
+    text = changed(tmp_path, extractor_mode="*x35" if place == "extractor_mode" else "layer_norm").read_text()
+    path = tmp_path / "config.yaml"
+    path.write_text(doubled("[{0}, {0}]", 35) + "\n" + text.replace("'*x35'", "*x35") + "\nhead: {kind: *x35}\n")
+    with pytest.raises(ModelFault) as fault:
+        read_dims(path, classes=9 if place == "head" else 0)
+    assert fault.value.code == {"extractor_mode": "network_unsupported", "head": "config_unreadable"}[place]
+    assert len(str(fault.value)) < 2_000
+
+
+def test_merge_keys_are_not_followed(tmp_path: Path) -> None:
+    """Each level would double what has to be merged before anyone sees it."""
+    path = tmp_path / "config.yaml"
+    path.write_text(doubled("{{<<: [{0}, {0}]}}", 35))
+    with pytest.raises(ModelFault) as fault:
+        read_dims(path, classes=9)
+    assert fault.value.code == "config_unreadable"
+
+
+def test_a_deep_config_is_a_clear_error(tmp_path: Path) -> None:
+    """Deeper than the parser can go is no configuration either."""
+    path = tmp_path / "config.yaml"
+    path.write_text("[" * 5_000 + "]" * 5_000)
     with pytest.raises(ModelFault) as fault:
         read_dims(path, classes=9)
     assert fault.value.code == "config_unreadable"

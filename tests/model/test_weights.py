@@ -170,6 +170,73 @@ def test_what_does_not_fit_is_named(directory: Path, state: dict[str, torch.Tens
     assert fault.value.code == "tokens_unreadable"
 
 
+def test_a_pickle_that_holds_itself_is_refused(directory: Path) -> None:
+    """Looking for the state dict comes to an end, however deep the nests go."""
+    endless: dict[str, Any] = {}
+    endless["model"] = endless
+    torch.save(endless, directory / "model.pt")
+    with pytest.raises(ModelFault) as fault:
+        load(directory)
+    assert fault.value.code == "weights_unreadable"
+
+
+UNUSUAL: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sparse": torch.Tensor.to_sparse,
+    "without values": lambda values: values.to("meta"),
+    "8 bits": lambda values: values.to(torch.float8_e4m3fn),
+    "integers": lambda values: values.to(torch.int32),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_a_tensor_of_another_kind_is_refused(kind: str, directory: Path, state: dict[str, torch.Tensor]) -> None:
+    """A pickle may hold any kind of tensor; loading, verifying and converting want plain floating-point ones."""
+    torch.save(state | {"proj.weight": UNUSUAL[kind](state["proj.weight"])}, directory / "model.pt")
+    with pytest.raises(ModelFault) as fault:
+        load(directory)
+    assert fault.value.code == "weights_mismatched"
+    assert not verify(directory).ok
+
+
+@pytest.mark.parametrize("name", ["emotape.json", "labels.json"])
+def test_a_note_deeper_than_can_be_read_is_a_clear_error(
+    name: str, directory: Path, state: dict[str, torch.Tensor]
+) -> None:
+    """What a stranger wrote beside the weights ends in an error of ours, and never in one of the interpreter."""
+    save_file(state, directory / SAFETENSORS)
+    (directory / name).write_text("[" * 100_000)
+    with pytest.raises(ModelFault) as fault:
+        load(directory)
+    assert fault.value.code in ("card_unreadable", "tokens_unreadable")
+    assert not verify(directory).ok
+
+
+@pytest.mark.parametrize("name", ["tokens.txt", "labels.json"])
+def test_labels_that_would_steer_a_terminal_are_refused(
+    name: str, directory: Path, state: dict[str, torch.Tensor]
+) -> None:
+    """Labels are printed as they are, so they hold nothing that a terminal obeys."""
+    save_file(state, directory / SAFETENSORS)
+    lines = (directory / "tokens.txt").read_text("utf-8").splitlines()
+    first = "厌倦/weary\x1b[35m" if name == "tokens.txt" else "厌倦/weary"
+    (directory / "tokens.txt").write_text("\n".join([first, *lines[1:]]), "utf-8")
+    (directory / "labels.json").write_text(json.dumps({"weary": {"en": "Weary\x07" if name == "labels.json" else "W"}}))
+    with pytest.raises(ModelFault) as fault:
+        load(directory)
+    assert fault.value.code == "tokens_unreadable"
+
+
+def test_a_noted_temperature_that_is_no_number_is_refused(
+    directory: Path, tmp_path: Path, state: dict[str, torch.Tensor]
+) -> None:
+    """Nothing is multiplied by a word."""
+    save_file(state, directory / SAFETENSORS)
+    (directory / "emotape.json").write_text('{"temperature": "hot"}')
+    with pytest.raises(ModelFault) as fault:
+        convert(directory, tmp_path / "converted")
+    assert fault.value.code == "card_unreadable"
+
+
 @pytest.mark.parametrize("missing", ["config.yaml", "weights", "directory"])
 def test_a_missing_part_says_what_a_model_directory_holds(missing: str, directory: Path) -> None:
     """No config, no weights or no directory: the error names the path and the command that gets a model."""

@@ -18,6 +18,7 @@ import hashlib
 import json
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Final, Self
@@ -45,7 +46,7 @@ class Trouble:
     `status` answers everything with that status. `cut_after` breaks the connection after that many bytes of
     an LFS file, and every later request for it is answered with status 503 until the trouble is over.
     `announced` replaces the SHA-256 of LFS files in the listings, `sizes` their size. Without `ranges` the
-    CDN always sends the whole file.
+    CDN always sends the whole file. With `endless` it goes on sending until nobody reads any more.
     """
 
     status: int | None = None
@@ -53,6 +54,7 @@ class Trouble:
     announced: str | None = None
     sizes: int | None = None
     ranges: bool = True
+    endless: bool = False
     was_cut: bool = False
 
 
@@ -187,6 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
         trouble = self.hub.trouble
         if trouble.was_cut:
             return self._json({"error": "Service Unavailable"}, 503)
+        if trouble.endless:
+            return self._never_end()
         content = next(content for content in self.hub.files.values() if sha256(content) == digest)
         asked = self.headers.get("Range") if trouble.ranges else None
         first, last = _byte_range(asked, len(content))
@@ -202,6 +206,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         self._write(part)
         return None
+
+    def _never_end(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.close_connection = True
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
 
     def _small(self, file: str, headers: dict[str, str]) -> None:
         if file not in self.hub.files:

@@ -51,12 +51,18 @@ def test_what_nobody_asked_for_goes_first() -> None:
     assert 5 < len(kept) < 20
 
 
+def test_any_room_at_all_is_a_cache_and_none_is_none() -> None:
+    for megabytes, is_kept in ((0.5, True), (0.0, False)):
+        with open_cache(CacheOptions(megabytes=megabytes)) as cache:
+            assert (cache is not None) is is_kept
+
+
 def test_an_entry_too_large_pushes_nothing_out() -> None:
     cache = MemoryCache(megabytes=0.01)
     cache.put("small", b"kept")
-    cache.put("large", bytes(2_000))
-    assert cache.get("large") is None
-    assert cache.get("small") == b"kept"
+    cache.put("an eighth", bytes(650))  # and 600 that keeping takes
+    cache.put("more", bytes(651))
+    assert (cache.get("small"), cache.get("an eighth"), cache.get("more")) == (b"kept", bytes(650), None)
 
 
 def test_entries_go_when_their_time_is_over() -> None:

@@ -353,6 +353,15 @@ def test_a_cache_that_lies_or_fails_changes_no_answer(desk: Desk) -> None:
             assert deceived.facts()["TapeRan"] == 2
 
 
+def test_a_cache_that_cannot_keep_costs_no_answer(desk: Desk) -> None:
+    class Full(FakeCache):
+        def put(self, key: str, entry: bytes) -> None:
+            raise OSError(f"no room for {len(entry)} bytes under {key}")
+
+    with Desk(Full()) as unkept:
+        assert same(desk.recognizer.recognize(SPEECH), unkept.recognizer.recognize(SPEECH))
+
+
 def test_answers_that_are_too_large_are_given_and_not_kept() -> None:
     cache = MemoryCache(megabytes=0.05)
     with Desk(cache) as desk:

@@ -322,6 +322,14 @@ def test_auto_tries_the_next_hub_and_says_so(hub: LocalHub, folder: Path, monkey
 
 
 @both_hubs
+def test_a_file_that_never_ends_is_given_up(name: HubName, hub: LocalHub, folder: Path) -> None:
+    """What comes beyond the size that the hub told would fill the disk, and its digest would never be looked at."""
+    hub.trouble.endless = True
+    assert fault_of(hub, name, folder).code == "hub_unreachable"
+    assert sum((folder / file).stat().st_size for file in leftovers(folder)) < len(hub.files["model.pt"]) + 2**24
+
+
+@both_hubs
 def test_nothing_but_the_model_is_asked_for_or_told(name: HubName, hub: LocalHub, folder: Path) -> None:
     """No detection of the caller, no Xet, no installed frameworks, no identifier that lasts."""
     first: set[str] = set()

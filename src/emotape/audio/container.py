@@ -42,6 +42,7 @@ _OPTIONS: Final = {
     "max_size": "32768",  # bytes a packet of PCM: fewer, larger frames
 }
 _BUFFER_BYTES: Final = 65_536
+_OPENING_SECONDS: Final = 15.0  # FFmpeg compares each tag with all before it: 2 MB of short ones would take minutes
 
 
 @contextmanager
@@ -53,13 +54,14 @@ def open_container(reader: Reader, limits: DecodeLimits) -> Iterator[InputContai
         check_index(reader, limits)
         options["format_whitelist"] = "mov"
     try:
-        container = av.open(
-            reader,
-            "r",
-            container_options=options,
-            buffer_size=_BUFFER_BYTES,
-            metadata_errors="replace",
-        )
+        with reader.hurried(_OPENING_SECONDS):
+            container = av.open(
+                reader,
+                "r",
+                container_options=options,
+                buffer_size=_BUFFER_BYTES,
+                metadata_errors="replace",
+            )
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
         _explain(reader, error)
     with container:
@@ -77,7 +79,8 @@ def audio_track(container: InputContainer, limits: DecodeLimits) -> AudioStream:
     check_rate(decoder.sample_rate)
     limits.check_channels(decoder.channels)
     decoder.thread_count = 1  # the caller decides how many files are decoded at a time
-    decoder.options = {"err_detect": "crccheck"}  # a frame with a wrong checksum is an error, not noise
+    # A frame with a wrong checksum is an error, not noise; but some encoders of lossy codecs write wrong ones.
+    decoder.options = {"err_detect": "crccheck+explode" if decoder.name == "flac" else "crccheck"}
     return track
 
 

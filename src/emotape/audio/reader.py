@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from emotape.audio.sniff import is_mp4
+from emotape.audio.sniff import container_of, is_mp4
 from emotape.errors import BadAudio, BadRequest, TooLong
 
 if TYPE_CHECKING:
@@ -28,12 +30,20 @@ _SPOOL_MEMORY: Final = 8 * 1024**2  # bytes of a stream kept in memory before th
 _SPOOL_BLOCK: Final = 256 * 1024
 TAIL_BYTES: Final = 65_536 + 307  # more than the longest page of an Ogg file
 
+# ID3 is hidden from FFmpeg wherever it would find it: nothing of it is wanted, and a kilobyte unpacks to a megabyte.
+_ID3_HEAD: Final = 10
+_ID3: Final = re.compile(rb"ID3(?=[^\xff][^\xff].[\x00-\x7f]{4})", re.DOTALL)
+_ID3_BEGUN: Final = re.compile(rb"I(D(3.{0,6})?)?\Z", re.DOTALL)
+_HAS_FOOTER: Final = 0x10
+_MATROSKA_TAG: Final = b"\x67\xc8"
+_MOST_NAMED: Final = 10_000
+
 
 class Reader:
     """A bounded view of one source, from its current position on.
 
     `head` holds its first bytes. `size` is its length in bytes, or None for a stream. What goes wrong while
-    FFmpeg reads is kept in `failure`: FFmpeg itself sees the end of the file.
+    FFmpeg reads is kept in `failure`: FFmpeg itself sees the end of the file. ID3 tags at the beginning are left out.
     """
 
     def __init__(self, raw: BinaryIO, limits: DecodeLimits) -> None:
@@ -42,13 +52,14 @@ class Reader:
         self._origin = 0
         self._position = 0
         self._furthest = 0
+        self._again = b""  # of a stream: what was read to see what it is
+        self._until: float | None = None
+        self._named = 0  # tags of a Matroska that it may have before its sound
         self.failure: Exception | None = None
         self.size = self._measure()
-        self.head = b"" if self.size is not None else self._read_head()
-        if self.size is not None:
-            limits.check_bytes(self.size)
-            self.head = self.take(HEAD_BYTES)
-            self.seek(0)
+        limits.check_bytes(self.size or 0)
+        self._skip_tags()
+        self.head = self._peek(HEAD_BYTES)
 
     def _measure(self) -> int | None:
         if not can_seek(self._raw):
@@ -59,11 +70,26 @@ class Reader:
             self._raw.seek(self._origin)
         return max(end - self._origin, 0)
 
-    def _read_head(self) -> bytes:
-        head = b""
-        while len(head) < HEAD_BYTES and (block := self._take(HEAD_BYTES - len(head))):
-            head += block
-        return head
+    def _skip_tags(self) -> None:
+        """Begin behind the ID3 tags at the beginning, if there are any."""
+        while _ID3.match(head := self._peek(_ID3_HEAD)):
+            left = _tag_bytes(head)
+            while left > 0 and (block := self.take(min(left, _SPOOL_BLOCK))):
+                left -= len(block)
+        self._origin += self._position
+        self.size = None if self.size is None else self.size - self._position
+        self._position = 0
+
+    def _peek(self, count: int) -> bytes:
+        """Return at most `count` bytes that come next, and stay."""
+        if self.size is not None:
+            block = self._take(count)
+            with _reading():
+                self._raw.seek(self._origin + self._position)
+            return block
+        while len(self._again) < count and (block := self._take(count - len(self._again))):
+            self._again += block
+        return self._again[:count]
 
     def _take(self, count: int) -> bytes:
         """Read at most `count` bytes from the source, never past the limit on bytes by more than one."""
@@ -90,20 +116,41 @@ class Reader:
     def read(self, count: int) -> bytes:
         """Return at most `count` bytes for FFmpeg: none at the end, and none after a failure, which is kept."""
         try:
-            return self.take(count)
+            block = self._untagged(self.take(count))
+            self._check_hurry(block)
         except Exception as failure:  # noqa: BLE001 - PyAV would print and drop it; whoever decodes raises it
             self.failure = self.failure or failure
             return b""
+        return block
 
     def take(self, count: int) -> bytes:
         """Return at most `count` bytes, none at the end. Raises BadAudio and TooLong."""
-        block = self._replay(count) or self._take(count)
+        block, self._again = self._again[:count], self._again[count:]
+        block = block or self._take(count)
         self._position += len(block)
         return block
 
-    def _replay(self, count: int) -> bytes:
-        """Give the head of a stream a second time: it was read to see what the stream is."""
-        return self.head[self._position : self._position + count] if self.size is None else b""
+    def _untagged(self, block: bytes) -> bytes:
+        """Return a block in which FFmpeg finds no ID3 tag. Of 10^12 bytes of sound, nine look like a part of one."""
+        ahead = self._peek(_ID3_HEAD - 1) if _ID3_BEGUN.search(block, max(0, len(block) - _ID3_HEAD + 1)) else b""
+        return _ID3.sub(bytes(3), block + ahead)[: len(block)] if b"I" in block else block
+
+    @contextmanager
+    def hurried(self, seconds: float) -> Iterator[None]:
+        """Give FFmpeg so many seconds of this thread's processor; then it sees the end of the file."""
+        self._until = time.thread_time() + seconds
+        try:
+            yield
+        finally:
+            self._until = None
+
+    def _check_hurry(self, block: bytes) -> None:
+        """Raise BadAudio where FFmpeg would take too long to open this."""
+        if self._until is None:
+            return
+        self._named += block.count(_MATROSKA_TAG)  # FFmpeg compares these when it has read them all
+        if time.thread_time() > self._until or self._named > _MOST_NAMED:
+            raise BadAudio("damaged_file", container=container_of(self.head) or "?")
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to `offset` and return the new position, or -1 where there is none, which FFmpeg takes as an error."""
@@ -133,6 +180,12 @@ class Reader:
         """Yield everything from the position to the end."""
         while block := self.take(_SPOOL_BLOCK):
             yield block
+
+
+def _tag_bytes(head: bytes) -> int:
+    """Return how long the ID3 tag is that begins with `head`: seven bits of each byte count."""
+    body = sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:_ID3_HEAD])))
+    return _ID3_HEAD + body + (_ID3_HEAD if head[5] & _HAS_FOOTER else 0)
 
 
 @contextmanager

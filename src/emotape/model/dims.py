@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import math
+import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -97,6 +98,13 @@ class Dims:
         return 0 if samples < self.field else (samples - self.field) // self.stride + 1
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without merge keys: a few lines of them can stand for thousands of millions of entries."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Leave merges as they are, for which there is no constructor."""
+
+
 def read_dims(config: Path, classes: int) -> Dims:
     """Read a checkpoint's `config.yaml`.
 
@@ -104,7 +112,7 @@ def read_dims(config: Path, classes: int) -> Dims:
     describes a network other than emotion2vec's.
     """
     try:
-        parsed = yaml.safe_load(config.read_text(encoding="utf-8"))
+        parsed = yaml.load(config.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe one
         network = parsed["model_conf"]
         audio = network["modalities"]["audio"]
         dims = _dims(network, audio, classes, parsed.get("head"))
@@ -115,6 +123,8 @@ def read_dims(config: Path, classes: int) -> Dims:
         KeyError,
         TypeError,
         ValueError,
+        ArithmeticError,
+        RecursionError,
         SyntaxError,
     ) as error:
         raise ModelFault("config_unreadable", path=config, reason=f"{type(error).__name__}: {error}") from error
@@ -147,7 +157,7 @@ def _hidden(head: dict[str, Any] | None) -> int:
     if head is None or head["kind"] == "linear":
         return 0
     if head["kind"] != "mlp" or not 0 < int(head["hidden"]) <= _MOST["embed_dim"]:
-        raise ValueError(f"a head of the kind {head['kind']!r}")
+        raise ValueError(f"a head of the kind {reprlib.repr(head['kind'])}")
     return int(head["hidden"])
 
 
@@ -164,7 +174,7 @@ def _literal(node: ast.expr) -> Any:
         return _literal(node.left) + _literal(node.right)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         left, times = _literal(node.left), _literal(node.right)
-        if not isinstance(left, list) or not 0 < times <= _MOST["convolutions"]:
+        if not isinstance(left, list) or not 0 < len(left) * times <= _MOST["convolutions"]:
             raise ValueError("only a short list may be repeated in a feature_encoder_spec")
         return left * times
     return ast.literal_eval(node)
@@ -183,7 +193,9 @@ def _check_supported(config: Path, network: dict[str, Any], audio: dict[str, Any
     }
     for name, (found, supported) in wanted.items():
         if found != supported:
-            raise ModelFault("network_unsupported", path=config, what=f"{name} = {found!r} (not {supported!r})")
+            raise ModelFault(
+                "network_unsupported", path=config, what=f"{name} = {reprlib.repr(found)} (not {supported!r})"
+            )
     if not _possible(dims):
         raise ModelFault("network_unsupported", path=config, what=f"impossible sizes {dims}")
 

@@ -22,7 +22,7 @@ def read_note(directory: Path) -> dict[str, Any]:
         noted = json.loads((directory / NOTE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFault("card_unreadable", path=directory / NOTE) from error
     return noted if isinstance(noted, dict) else {}
 
@@ -59,5 +59,5 @@ def label_names(directory: Path) -> dict[str, dict[str, str]]:
         return {str(key): {str(part): str(name) for part, name in parts.items()} for key, parts in names.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ModelFault("tokens_unreadable", path=directory / LABEL_NAMES) from error

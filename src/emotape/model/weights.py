@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -20,7 +21,7 @@ from emotape.model.encoder import Encoder
 from emotape.model.labels import Label, label_of_token, named
 from emotape.model.mapped import HALVES, SAFETENSORS, halved, halves, read_mapped, same_in_halves, write_mapped
 from emotape.model.names import as_reference, from_reference, reference_names
-from emotape.model.note import LABEL_NAMES, UNCERTAIN, label_names, note, read_note, uncertain_below
+from emotape.model.note import LABEL_NAMES, NOTE, UNCERTAIN, label_names, note, read_note, uncertain_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,9 @@ PICKLES: Final = ("model.pt", "model.pth", "model.pt.best", "pytorch_model.bin",
 
 _NESTS: Final = ("model", "state_dict", "model_state_dict")
 _PREFIXES: Final = ("d2v_model.", "module.", "model.")
+_DEEPEST_NEST: Final = 8  # a dict of a pickle may hold itself
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a terminal would obey it
+_DTYPES: Final = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +133,7 @@ def convert(source: Path, destination: Path, calibration: Calibration | None = N
     for name in (CONFIG, TOKENS, LABEL_NAMES):
         if (source / name).is_file() and source.resolve() != destination.resolve():
             (destination / name).write_bytes((source / name).read_bytes())
-    temperature = noted.get("temperature", 1.0) * made.temperature
+    temperature = _temperature(source, noted) * made.temperature
     told = {UNCERTAIN: made.uncertain, "temperature": None if temperature == 1.0 else temperature}
     note(destination, digest=None, bytes=None, **told)  # until the weights are there, nothing vouches for them
     digest, weights = _digest(destination, dims, labels, state), destination / SAFETENSORS
@@ -171,7 +175,11 @@ def read_labels(directory: Path) -> tuple[Label | None, ...]:
     keys = [label.key for label in labels if label]
     if len(set(keys)) != len(keys):
         raise ModelFault("tokens_unreadable", path=directory / TOKENS)
-    return tuple(label and named(label, names) for label in labels) if (names := label_names(directory)) else labels
+    names = label_names(directory)
+    labels = tuple(label and named(label, names) for label in labels)
+    if any(_CONTROL.search(part) for label in labels if label for part in astuple(label)):
+        raise ModelFault("tokens_unreadable", path=directory / TOKENS)
+    return labels
 
 
 def _noted_digest(directory: Path) -> str | None:
@@ -179,9 +187,17 @@ def _noted_digest(directory: Path) -> str | None:
     noted = read_note(directory)
     weights = directory / SAFETENSORS
     if weights.is_file() and noted.get("bytes") == weights.stat().st_size:
-        digest: str | None = noted.get("digest")
-        return digest
+        digest = noted.get("digest")
+        return digest if isinstance(digest, str) else None
     return None
+
+
+def _temperature(directory: Path, noted: Mapping[str, object]) -> float:
+    """Return by what a model's logits have been divided already."""
+    temperature = noted.get("temperature", 1.0)
+    if isinstance(temperature, int | float):
+        return temperature
+    raise ModelFault("card_unreadable", path=directory / NOTE)
 
 
 def _checked_state(
@@ -237,11 +253,13 @@ def _is_zip(path: Path) -> bool:
 
 
 def _unnested(path: Path, loaded: object) -> dict[str, Tensor]:
-    while isinstance(loaded, dict) and not any(isinstance(value, torch.Tensor) for value in loaded.values()):
+    for _ in range(_DEEPEST_NEST):
+        if not isinstance(loaded, dict):
+            break
+        if state := {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}:
+            return state
         loaded = next((loaded[nest] for nest in _NESTS if isinstance(loaded.get(nest), dict)), None)
-    if not isinstance(loaded, dict):
-        raise ModelFault("weights_unreadable", path=path, reason="there is no state dict in it")
-    return {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+    raise ModelFault("weights_unreadable", path=path, reason="there is no state dict in it")
 
 
 def _bare_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -276,8 +294,11 @@ def _divided(state: dict[str, Tensor], temperature: float) -> dict[str, Tensor]:
 
 
 def _check_shape(directory: Path, name: str, values: Tensor, wanted: torch.Size) -> None:
-    if values.shape != wanted or not values.is_floating_point():
+    if values.shape != wanted:
         raise ModelFault("weights_mismatched", path=directory, name=name, found=list(values.shape), wanted=list(wanted))
+    if values.dtype not in _DTYPES or values.layout != torch.strided or values.is_meta:
+        kind = f"{values.dtype}, {values.layout}, {values.device}"  # a pickle may hold any kind of tensor
+        raise ModelFault("weights_mismatched", path=directory, name=name, found=kind, wanted=list(wanted))
 
 
 def _digest(directory: Path, dims: Dims, labels: tuple[Label | None, ...], state: Mapping[str, Tensor]) -> str:

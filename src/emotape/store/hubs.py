@@ -117,7 +117,7 @@ class HuggingFace:
                     resume_size=sink.tell(),
                     headers=self._headers(),
                     expected_size=file.size,
-                    tqdm_class=functools.partial(_Bar, advance),  # type: ignore[arg-type]  # any callable does
+                    tqdm_class=functools.partial(_Bar, advance, file.size),  # type: ignore[arg-type]  # any callable does
                 )
         except Exception as error:
             raise self._fault(error, snapshot.repository) from error
@@ -187,13 +187,20 @@ def _huggingface_file(sibling: Any) -> RemoteFile:  # huggingface_hub's RepoSibl
 
 
 class _Bar:
-    """What huggingface_hub takes for a tqdm bar."""
+    """What huggingface_hub takes for a tqdm bar. It ends a download that would fill the disk.
 
-    def __init__(self, advance: Advance, *, initial: int = 0, **_: object) -> None:
+    The client itself looks only in the end whether a file has as many bytes as the hub said.
+    """
+
+    def __init__(self, advance: Advance, size: int, *, initial: int = 0, **_: object) -> None:
         self._advance = advance
+        self._left = size - initial
         advance(initial)
 
     def update(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise ValueError("more came than the hub had said")
         self._advance(count)
 
     def __enter__(self) -> Self:

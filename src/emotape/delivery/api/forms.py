@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import errno
 import io
 import re
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,10 +23,10 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from emotape.delivery.api.errors import bad_option
-from emotape.errors import BadRequest, TooLong
+from emotape.errors import BadRequest, EngineFault, TooLong
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from starlette.datastructures import Headers
     from starlette.requests import Request
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 FIELDS: Final = ("file", "files", "audio")
 UNNAMED: Final = "recording"
 MEMORY: Final = 1024**2  # bytes of a recording that are held in memory
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_COMMAS: Final = 300  # in the JSON of one recording: its name may be 255 of them
+_COMMAS_OF_OPTIONS: Final = 3_000
 _RAW: Final = re.compile(r"(audio|video)/.+|application/(octet-stream|ogg)")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
@@ -92,20 +96,33 @@ async def received(request: Request, options: ApiOptions, json_model: type[JsonF
     """Take in a request's body; its recordings are gone afterwards.
 
     Raises BadRequest ("bad_media_type", "malformed_body", "file_expected", "bad_option", "url_not_fetched",
-    "bad_base64") and TooLong ("body_too_large", "too_many_files").
+    "bad_base64"), TooLong ("body_too_large", "too_many_files") and EngineFault ("upload_disk_full").
     """
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().casefold()
     if kind == "multipart/form-data":
-        async with _form(request, options) as brought:
-            yield brought
+        with _told_of_full_disk():
+            async with _form(request, options) as brought:
+                yield brought
     elif kind == "application/json":
         yield await _json(request, options, json_model)
     elif _RAW.fullmatch(kind):
-        async with _bare(request) as brought:
-            yield brought
+        with _told_of_full_disk():
+            async with _bare(request) as brought:
+                yield brought
     else:
         known = "multipart/form-data, application/json, application/octet-stream, audio/*"
         raise BadRequest("bad_media_type", type=kind or "?", known=known)
+
+
+@contextmanager
+def _told_of_full_disk() -> Iterator[None]:
+    """Raise EngineFault ("upload_disk_full") where a temporary file finds no room, be it when it is closed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise EngineFault("upload_disk_full", folder=gettempdir()) from error
 
 
 def joined(query: Options, fields: dict[str, Any]) -> Options:
@@ -198,6 +215,9 @@ async def _json(request: Request, options: ApiOptions, json_model: type[JsonFile
 
 
 def _from_json(body: bytes, options: ApiOptions, json_model: type[JsonFiles]) -> Received:
+    # Nothing else runs while pydantic lists what is wrong with millions of values; between any two is a comma.
+    if body.count(b",") > _COMMAS * options.files + _COMMAS_OF_OPTIONS:
+        raise BadRequest("malformed_body", reason="too many values")
     try:
         asked = json_model.model_validate_json(body, strict=True)
     except ValidationError as error:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _RETRY_SECONDS: Final = 5.0
 _START_SECONDS: Final = 10.0
+_LONGEST_START: Final = 16_384  # characters; whoever lists what is wrong with many keys holds up everybody
 _CLOSES: Final[dict[type[EmotapeError], int]] = {CallerError: 1008, Refused: 1013}
 
 
@@ -88,8 +89,9 @@ class _Door:
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
         try:
-            given = json.loads(message.get("text") or "null")
-        except ValueError as error:
+            text = message.get("text") or "null"
+            given = json.loads(text) if len(text) <= _LONGEST_START else None
+        except (ValueError, RecursionError) as error:
             raise BadRequest("malformed_body", reason=str(error)) from error
         if not isinstance(given, dict) or given.get("type") != "start":
             raise BadRequest("stream_start")

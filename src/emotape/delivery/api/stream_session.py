@@ -278,7 +278,7 @@ def _check_end(text: str) -> None:
     """Raise BadRequest ("stream_message") unless a message says that the sound has ended."""
     try:
         message = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         message = None
     if message != {"type": "end"}:
         raise BadRequest("stream_message")

@@ -249,10 +249,11 @@ def _print_table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], langua
     from rich.text import Text
 
     from emotape.delivery.cli.show import terminal
+    from emotape.delivery.cli.streams import printable
 
     table = Table(*(interface_text(f"models_{head}", language) for head in heads), box=box.SIMPLE_HEAD)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))  # folders may have any name
     terminal().print(table)
 
 
