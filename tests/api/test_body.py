@@ -6,24 +6,33 @@ import asyncio
 import json
 import socket
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from emotape.delivery.api.app import create_app
 from emotape.delivery.api.body import Body
 from emotape.delivery.api.service import ApiOptions
+from emotape.delivery.exchanges import Exchanges
 from emotape.engine.progress import Pending
 from emotape.errors import BadRequest, TooLong
-from tests.api.conftest import SPEECH, ready, running, upload
+from tests.api.conftest import SPEECH, ImpatientProtocol, error_of, ready, running, upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from fastapi import FastAPI
+    from starlette.requests import Request
 
     from emotape.recognizer import Recognizer
 
@@ -121,11 +130,48 @@ def test_a_good_client_keeps_its_connection(address: str) -> None:
             assert "connection" not in answered.headers
 
 
+def test_a_connection_that_rests_between_requests_is_not_taken_for_a_slow_one(recognizer: Recognizer) -> None:
+    looked = threading.Semaphore(0)
+
+    class Watched(ImpatientProtocol):
+        def _look(self) -> None:
+            super()._look()
+            looked.release()
+
+    with running(ready(recognizer), protocol=Watched) as url, httpx.Client() as client:
+        for _ in range(2):
+            before = client.get(f"{url}/livez").extensions["network_stream"].get_extra_info("client_addr")
+            for _ in range(3):
+                looked.acquire()
+            after = client.get(f"{url}/livez").extensions["network_stream"].get_extra_info("client_addr")
+            assert after == before
+
+
+def test_the_head_of_a_second_request_that_comes_in_drops_is_cut_off(address: str) -> None:
+    with connect(address) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            dribble(connection)
+
+
 def test_small_recordings_never_touch_the_disk(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     sent = SPEECH.read_bytes()
     assert httpx.post(f"{address}/v1/recognize", content=sent, headers={"content-type": "audio/ogg"}).is_success
     assert httpx.post(f"{address}/v1/recognize", files=[upload()]).is_success
+
+
+@pytest.mark.parametrize("target", ["/v1/recognize", "/v1/compare"])
+def test_a_disk_without_room_for_a_recording_is_told(
+    client: TestClient, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b"))  # noqa: SIM115 - as it is
+    sent = bytes(2_000_000)
+    bare = client.post(target, content=sent, headers={"content-type": "audio/wav"})
+    form = client.post(target, files={"file": ("a.wav", sent)})
+    for answered in (bare, form):
+        assert answered.status_code == 500
+        assert error_of(answered)["code"] == "upload_disk_full"
 
 
 def test_the_time_that_a_body_may_take_grows_with_what_has_come() -> None:
@@ -185,6 +231,44 @@ def test_a_client_that_leaves_withdraws_its_work() -> None:
     (asked,) = recognizer.asked
     assert asked.cancelled()
     assert service.readiness.under_way == 0
+
+
+def page_of_a_framework() -> tuple[FastAPI, list[int]]:
+    """Return an interface with a page whose framework answers its own failures, and the statuses of its answers."""
+    app = create_app(ready(Endless()))
+    statuses: list[int] = []
+
+    async def take(request: Request) -> Response:
+        await request.body()
+        return Response("taken")
+
+    page = Starlette(routes=[Route("/upload", take, methods=["POST"])])
+    app.mount("/page", page)
+    app.add_middleware(Exchanges, [lambda exchange: statuses.append(exchange.status)])
+    return app, statuses
+
+
+def test_an_upload_to_the_page_that_breaks_off_is_no_failure() -> None:
+    app, statuses = page_of_a_framework()
+    parts = iter([{"type": "http.request", "body": b"a", "more_body": True}])
+    headers = [(b"host", b"x"), (b"content-length", b"9")]
+    scope = {"type": "http", "method": "POST", "path": "/page/upload", "query_string": b"", "headers": headers}
+
+    async def receive() -> dict[str, Any]:
+        return next(parts, {"type": "http.disconnect"})
+
+    async def send(_: Any) -> None:
+        pass
+
+    asyncio.run(app({**scope, "scheme": "http", "server": ("x", 80), "root_path": "", "raw_path": b""}, receive, send))
+    assert statuses == [499]
+
+
+def test_the_page_keeps_its_connection_after_an_upload() -> None:
+    app, statuses = page_of_a_framework()
+    with TestClient(app, base_url="http://x") as client:
+        assert "connection" not in client.post("/page/upload", content=b"all of it").headers
+    assert statuses == [200]
 
 
 def test_requests_wait_side_by_side_and_health_is_answered_meanwhile() -> None:

@@ -144,6 +144,25 @@ def test_recording_never_raises_and_never_waits(tmp_path: Path, caplog: pytest.L
     assert "lines of the history are lost" in caplog.text
 
 
+def test_lines_wait_for_room_on_a_full_disk_and_say_so_once(
+    database: SqliteDatabase, history: History, caplog: pytest.LogCaptureFixture
+) -> None:
+    with database.change() as connection:  # the file holds no more pages than it has
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+    names = [f"{number}.wav" for number in range(300)]
+    for name in names:
+        history.record("r", "me", name, ANSWER)
+        history.flush()  # a turn of writing each
+    assert "are lost" not in caplog.text
+    assert caplog.text.count("jobs_disk_full") == 1
+    with database.read() as connection:
+        connection.execute("PRAGMA max_page_count = 1073741823")
+    history.close()
+    with database.read() as connection:
+        assert [row["file"] for row in connection.execute("SELECT file FROM history ORDER BY number")] == names
+
+
 def test_many_threads_record_at_once(history: History) -> None:
     def record(caller: str) -> None:
         for number in range(200):

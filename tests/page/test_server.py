@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -158,6 +159,25 @@ def test_uploads_and_results_are_deleted_when_their_time_has_come(uploads: Path,
         assert '"stage": "answered"' in json.dumps(answered)
         while files_in(uploads) - before:  # the test's own time limit ends this
             client.get("/livez")
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(client: TestClient, uploads: Path) -> None:
+    before = files_in(uploads)
+    begun = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n' + bytes(100_000)
+    parts = iter([{"type": "http.request", "body": begun, "more_body": True}])
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "POST", "path": "/en/gradio_api/upload", "query_string": b"", "root_path": ""}
+
+    async def receive() -> dict[str, Any]:
+        return next(parts, {"type": "http.disconnect"})
+
+    async def send(_: Any) -> None:
+        pass
+
+    headers.append((b"content-length", b"200000"))
+    whole = {**scope, "headers": headers, "scheme": "http", "server": ("127.0.0.1", 80), "raw_path": b""}
+    asyncio.run(cast("Any", client.app)(whole, receive, send))
+    assert files_in(uploads) == before
 
 
 def test_a_path_on_the_server_is_not_taken_for_an_upload(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
+from weakref import ReferenceType, ref
 
 import pytest
 
@@ -53,3 +56,25 @@ def test_places_differ_and_are_removed_when_their_time_has_come(tmp_path: Path) 
             await asyncio.sleep(0.01)
 
     asyncio.run(wait())
+
+
+def test_a_place_keeps_nothing_of_the_request_that_it_was_made_for(tmp_path: Path) -> None:
+    current: ContextVar[FakeRequest] = ContextVar("current")
+
+    async def ask() -> ReferenceType[FakeRequest]:
+        request = FakeRequest()
+        current.set(request)
+        Shelf(tmp_path, 3600.0).place()
+        return ref(request)
+
+    async def serve() -> None:
+        gone = await asyncio.create_task(ask())
+        await asyncio.sleep(0)  # the loop lets go of what it just ran
+        gc.collect()
+        assert gone() is None
+
+    asyncio.run(serve())
+
+
+class FakeRequest:
+    """What a framework keeps in the context of a request."""

@@ -101,7 +101,7 @@ def listen(app: FastAPI, service: Service, listener: socket.socket, announce: Ca
     """
     import uvicorn
 
-    from emotape.delivery.api.connection import PromptProtocol
+    from emotape.delivery.api.connection import IDLE_SECONDS, PromptProtocol
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -129,6 +129,8 @@ def listen(app: FastAPI, service: Service, listener: socket.socket, announce: Ca
         server_header=False,
         backlog=_BACKLOG,
         ws_max_size=_LARGEST_MESSAGE,
+        timeout_keep_alive=IDLE_SECONDS,
+        ws_ping_timeout=None,  # a stream that is taken in slowly has its pong wait behind the sound; silence ends it
         timeout_graceful_shutdown=FAREWELL_SECONDS,
     )
     Server(config).run(sockets=[listener])

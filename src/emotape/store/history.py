@@ -115,7 +115,7 @@ class History:
             return connection.execute("DELETE FROM history WHERE caller = ?", (caller,)).rowcount
 
     def flush(self) -> None:
-        """Wait until everything that was noted is written, or given up, or waits for a database that is away."""
+        """Wait until everything that was noted is written, or given up, or waits for a database or a disk."""
         with self._changed:
             self._is_awaited = bool(self._waiting)
             self._changed.notify_all()
@@ -140,14 +140,16 @@ class History:
             try:
                 self._write(lines)
             except EmotapeError as error:
-                is_stalled = isinstance(error, NotReady) and not self._closed
+                is_stalled = _passes(error) and not self._closed
                 if not is_stalled:
                     log.exception("%d lines of the history are lost", len(lines))
+                elif not self._is_stalled:
+                    log.warning("the history waits: %s", error.code)
             finally:
                 self._settle(lines if is_stalled else [])
 
     def _settle(self, left: list[Line]) -> None:
-        """Note that a turn of writing is over; take lines back that a database did not take, and wait for it."""
+        """Note that a turn of writing is over; take lines back that a database did not take, and wait a little."""
         with self._changed:
             room = _WAITING - len(self._waiting)
             self._waiting.extendleft(reversed(left[max(0, len(left) - room) :]))
@@ -188,6 +190,11 @@ class History:
 
     def _oldest(self) -> float:
         return self._clock() - self._options.keep_seconds
+
+
+def _passes(error: EmotapeError) -> bool:
+    """Return whether lines that could not be written may be later: the database is away, or the disk is full."""
+    return isinstance(error, NotReady) or error.code == "jobs_disk_full"
 
 
 def _line(row: Row) -> Line:

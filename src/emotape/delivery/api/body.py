@@ -22,7 +22,10 @@ LINGER_BYTES: Final = 64 * 1024**2
 
 
 class Body:
-    """Counts and times the body of one request. `ended` is true once there is nothing more to come."""
+    """Counts and times the body of one request.
+
+    `ended` is true once there is nothing more to come; `broken_off`, when the client left before that.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, options: ApiOptions) -> None:
         self._receive = receive
@@ -33,6 +36,7 @@ class Body:
         declared = headers.get("content-length", "")
         self._declared = int(declared) if declared.isdecimal() else 0
         self.ended = scope["type"] != "http" or not (self._declared or "transfer-encoding" in headers)
+        self.broken_off = False
 
     def check_declared(self) -> None:
         """Raise TooLong ("body_too_large") when the body says itself that it is."""
@@ -45,6 +49,12 @@ class Body:
         message = await self._in_time()
         self._note(message)
         self._check(self._received)
+        return message
+
+    async def heard(self) -> Message:
+        """Return the next part, however large and slow the body may be."""
+        message = await self._receive()
+        self._note(message)
         return message
 
     async def _in_time(self) -> Message:
@@ -75,6 +85,7 @@ class Body:
 
     def _note(self, message: Message) -> None:
         self._received += len(message.get("body", b""))
+        self.broken_off = self.broken_off or (message["type"] == "http.disconnect" and not self.ended)
         self.ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
 
     def _check(self, count: int) -> None:

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     import asyncio
 
 HEAD_SECONDS: Final = 15.0
+IDLE_SECONDS: Final = 75
+"""How long a connection stays open after an answer: longer than clients and proxies keep theirs, so that it is them who
+close it. One that the server closes just when the next request comes has that request lost."""
 
 
 class PromptProtocol(H11Protocol):
     """uvicorn's HTTP/1.1, which closes a connection whose request line and headers take longer than `HEAD_SECONDS`.
 
-    uvicorn itself closes idle connections after a request; before the first, and when the head of a request comes in
-    drops, it would wait as long as the client likes. What is no HTTP is answered in the one shape of errors.
+    uvicorn itself closes idle connections after a request (`IDLE_SECONDS`); before the first, and when the head of a
+    request comes in drops, it would wait as long as the client likes. What is no HTTP is answered in the one shape of
+    errors.
     """
 
     head_seconds = HEAD_SECONDS
@@ -53,7 +57,8 @@ class PromptProtocol(H11Protocol):
         """Close the connection if it has waited for the same head since the last look."""
         if self.transport.is_closing() or self.transport.get_protocol() is not self:
             return  # gone, or a WebSocket by now
-        if self.conn.their_state is h11.IDLE and self.cycle is self._finished:
+        rests = self._finished is not None and not self.conn.trailing_data[0]  # after an answer, and nothing has come
+        if not rests and self.conn.their_state is h11.IDLE and self.cycle is self._finished:
             self.transport.close()
             return
         self._finished = self.cycle

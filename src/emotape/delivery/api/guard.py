@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.websockets import WebSocket
 
 from emotape.delivery.api.body import Body
-from emotape.delivery.api.errors import error_response
+from emotape.delivery.api.errors import error_response, status_of
 from emotape.delivery.api.quota import LOCAL, Caller
 from emotape.delivery.api.readiness import RETRY_SECONDS
 from emotape.errors import Cancelled, Denied, EmotapeError, EngineFault, NotReady
@@ -102,11 +102,12 @@ class Guard:
             if bounded:
                 body.check_declared()
             with self._counted(connection):
-                await self._app(scope, body.receive if bounded else receive, answer.send)
+                await self._app(scope, body.receive if bounded else body.heard, answer.send)
         except EmotapeError as error:
             await answer.refuse(connection, error)
         except ClientDisconnect:  # half-way through its body, so there is nobody to answer, and nothing of ours failed
-            await answer.refuse(connection, Cancelled("cancelled"))
+            if not answer.begun:  # as the page's framework does, which takes it for a failure of its own
+                await answer.refuse(connection, Cancelled("cancelled"))
         except asyncio.CancelledError:
             if self._service.readiness.phase != "draining" or answer.begun:
                 raise
@@ -171,6 +172,8 @@ class _Answer:
         """
         if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
             self.begun = True
+            if self._body.broken_off:
+                message["status"] = status_of(Cancelled("cancelled"))
             self._add_headers(message)
         last = message["type"] == "http.response.body" and not message.get("more_body", False)
         if last and not self._body.ended:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 import shutil
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +29,8 @@ class Shelf:
         name = secrets.token_urlsafe(16)
         self.folder(name).mkdir(parents=True)
         if self.keep_seconds:
-            asyncio.get_running_loop().call_later(self.keep_seconds, self.clear, name)
+            # in a context of its own: the caller's would keep its request in memory until then
+            asyncio.get_running_loop().call_later(self.keep_seconds, self.clear, name, context=Context())
         return name
 
     def clear(self, place: str) -> None:

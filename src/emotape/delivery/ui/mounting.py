@@ -18,6 +18,7 @@ from emotape.delivery.ui.blocks import build
 from emotape.delivery.ui.framework import framework_words
 from emotape.delivery.ui.inputs import samples_folder
 from emotape.delivery.ui.theme import theme
+from emotape.delivery.ui.uploads import keep_whole_uploads_alone
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -49,6 +50,7 @@ def mount(app: FastAPI, recognizer: Recognizes, options: PageOptions, watches: W
     The recognizer may still be loading its model: the page says so, and requests wait. With `watches` there is a tab
     that shows them. Uploads and results lie in the folder named by GRADIO_TEMP_DIR, which the caller makes and removes.
     """
+    keep_whole_uploads_alone()
     shelf = Shelf(Path(get_upload_folder()) / "results", options.keep_seconds)
     app.include_router(router(recognizer, shelf, Monitor(watches) if watches else None))
     # Outside a running event loop, Gradio makes one for every page and leaves it open.
