@@ -158,11 +158,11 @@ class Course3:
         )
         self._notebook = notebook
 
-    def tuning(self, **options: int) -> Tuning:
+    def tuning(self, device: str = "cpu", **options: int) -> Tuning:
         trunk = Trunk(load(MODEL).encoder, 4, make_head())
         trunk.requires_grad_(requires_grad=True)
         asked = TuneOptions(**{"epochs": 3, "patience": 9, "frames": 60, **options})
-        return Tuning(trunk, self._lesson, asked, "cpu", self._notebook)
+        return Tuning(trunk, self._lesson, asked, device, self._notebook)
 
 
 @pytest.fixture
@@ -244,3 +244,37 @@ def test_batches_hold_every_recording_once_and_about_the_frames_asked_for(course
     assert [place for batch in batches for place in batch] == list(range(12))
     tokens = tuning._lesson.prefix.tokens
     assert all(sum(tokens[place] for place in batch[:-1]) < 60 for batch in batches)
+
+
+def test_a_card_that_learns_in_bfloat16_is_judged_in_fp32(course: Course3) -> None:
+    """As on a card, with a processor's products: loss and figures are made of fp32, and weights stay so."""
+    plain, halved = course.tuning(epochs=1), course.tuning(epochs=1)
+    halved._halves = True
+    losses: list[float] = []
+    assert np.array_equal(halved.logits(range(12)), plain.logits(range(12)))
+    halved.run(lambda _, loss, __: losses.append(loss))
+    assert losses
+    halved._trunk.train()
+    learned = halved._heard([0, 1])
+    assert learned.dtype == torch.float32
+    assert {values.dtype for values in weights_of(halved).values()} == {torch.float32}
+
+
+def test_only_cards_with_units_for_bfloat16_learn_in_it(course: Course3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older ones emulate it, more slowly than fp32."""
+    monkeypatch.setattr(Trunk, "to", lambda trunk, _: trunk)
+    monkeypatch.setattr(torch.Tensor, "to", lambda values, *_: values)
+    for capability, halves in (((7, 5), False), ((8, 0), True), ((12, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, found=capability: found)
+        assert course.tuning(device="cuda:0")._halves is halves
+    assert not course.tuning()._halves
+
+
+def test_what_is_resumed_on_a_card_counts_its_steps_on_the_processor(course: Course3) -> None:
+    """Each count on the card would be waited for at every step."""
+    course.tuning().run(after(1))  # type: ignore[arg-type]
+    resumed = course.tuning()
+    resumed._device = torch.device("meta")
+    assert resumed._resume()
+    found = [state["step"] for state in resumed._optimizer.state.values()] + list(resumed.course.best.values())
+    assert {values.device.type for values in found} == {"cpu"}

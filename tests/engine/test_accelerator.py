@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from emotape import EngineOptions, Recognizer, RecognizerOptions
 from emotape.audio.waveform import Waveform
-from emotape.engine import device, loading, resident
+from emotape.engine import device, loading, machine, resident
 from emotape.engine.accelerator import AcceleratorOptions, AcceleratorRunner, options_for
 from emotape.engine.card import SMALLEST_TAPE
 from emotape.engine.collation import fill, fits
@@ -221,6 +221,19 @@ def test_compiled_things_are_kept_where_the_user_says_or_in_their_cache(
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
     AcceleratorRunner(load(GOLDEN / "large_like"), "cpu", "float32", options)
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "elsewhere"
+
+
+def test_where_the_cache_cannot_be_written_torch_keeps_compiled_things_in_its_own_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A container whose root is read-only would otherwise compile nothing at all."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(torch, "compile", lambda step, **_: step)
+    options = AcceleratorOptions((64,), recorded=False, block=64)
+    AcceleratorRunner(load(GOLDEN / "large_like"), "cpu", "float32", options)
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
 
 
 @pytest.mark.parametrize("arithmetic", ["float32", "bfloat16", "float16", "float8"])
@@ -453,6 +466,27 @@ def test_8_bits_without_units_for_them_are_refused(card: str, device: str, offlo
         Recognizer(options=RecognizerOptions(engine=chosen)).open()
 
 
+def test_cards_that_this_torch_has_no_kernels_for_are_left_out_unless_they_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Torch counts a card of 2016, and refuses only when something runs there; the processor is what is left."""
+    ones = torch.ones
+
+    def launched(*shape: int, device: str) -> torch.Tensor:
+        if device == "cuda:0":
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel ...")
+        return ones(*shape)
+
+    monkeypatch.setattr(torch, "ones", launched)
+    monkeypatch.setattr(machine, "_described", lambda name: Accelerator(name, 10, 10))
+    for count, wanted in ((0, []), (1, []), (2, ["cuda:1"])):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert [card.name for card in machine.accelerators("auto")] == wanted
+    with pytest.raises(EngineFault, match="no kernel image is available") as refused:
+        machine.accelerators("cuda:0")
+    assert refused.value.code == "device_unavailable"
+
+
 class CardOnPaper:
     """What torch.cuda offers, done at once and in order."""
 
@@ -524,7 +558,7 @@ def test_two_networks_are_never_prepared_at_once() -> None:
     def work() -> None:
         alone.append(not device._PREPARING.acquire(blocking=False))
 
-    CudaDevice("cuda:1", cuda=CardOnPaper()).prepare(work)
+    CudaDevice("cuda:1", cuda=CardOnPaper()).prepare([work])
     assert alone
     assert all(alone)
     assert not device._PREPARING.locked()
@@ -536,7 +570,7 @@ def test_a_card_is_warmed_recorded_and_then_only_repeats(records: bool) -> None:
     card, done = CardOnPaper(), list[str]()
     device = CudaDevice("cuda:1", records=records, cuda=card)
     assert device.pins
-    again = device.prepare(lambda: done.append("work"))
+    (again,) = device.prepare([lambda: done.append("work")])
     assert done == ["work"] * (3 if records else 2)
     assert len(card.graphs) == records
     for graph in card.graphs:
@@ -544,3 +578,93 @@ def test_a_card_is_warmed_recorded_and_then_only_repeats(records: bool) -> None:
     done.clear()
     device.launch(lambda: done.append("upload"), again, lambda: done.append("download"))()
     assert done == ["upload", "repeated" if records else "work", "download"]
+
+
+class Recording(CardOnPaper):
+    """A card that says when it records, and, as torch does, leaves its stream set where that fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.now = "default"
+
+    @contextmanager
+    def stream(self, stream: Any) -> Iterator[None]:
+        before, self.now = self.now, stream.device
+        try:
+            yield
+        finally:
+            self.now = before
+
+    @contextmanager
+    def graph(self, graph: CardOnPaper.CUDAGraph, *, stream: Any, **_: Any) -> Iterator[None]:
+        self.said.append("recording")
+        self.graphs.append(graph)
+        before, self.now = self.now, stream.device
+        yield
+        self.now = before
+
+
+def test_every_size_is_warm_before_the_first_is_recorded() -> None:
+    """Beginning to record gives back what was taken to be warm: no longer if a recording is there already."""
+    card = Recording()
+    works = [lambda: card.said.append("long"), lambda: card.said.append("short")]
+    CudaDevice("cuda:1", cuda=card).prepare(works)
+    assert card.said == ["long", "long", "short", "short", "recording", "long", "recording", "short"]
+
+
+def test_a_recording_that_fails_leaves_the_thread_on_its_stream() -> None:
+    """What the network does without recordings afterwards would go to the stream of the broken one."""
+    card = Recording()
+
+    def work() -> None:
+        if card.said:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="not permitted"):
+        CudaDevice("cuda:1", cuda=card).prepare([work])
+    assert card.now == "default"
+
+
+class Dead(DirectDevice):
+    """A device that does nothing any more from its second tape on."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.runs = 0
+
+    def launch(self, upload: Any, work: Any, download: Any) -> Any:
+        self.runs += 1
+        if self.runs > 1:
+            raise RuntimeError(self.reason)
+        return super().launch(upload, work, download)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "Triton Error [CUDA]: out of memory",
+    ],
+)
+def test_when_a_card_fails_for_good_the_processor_answers(noise: Waveform, reason: str) -> None:
+    """Such a failure is the card's, not the recording's: whoever waits gets what was asked for."""
+    runner = AcceleratorRunner(load(GOLDEN / "large_like"), "cpu", "float32", EAGER, Dead(reason))
+    made = Scheduler([runner] * runner.lanes, tape_tokens=200, queue_seconds=1e6, fallback=lambda: alone("large_like"))
+    clips = [Clip(noise.part(start, start + 4_000)) for start in range(12)]
+    futures = [made.submit([clip]) for clip in clips]
+    for clip, future in zip(clips, futures, strict=True):
+        assert_same(future.result(timeout=60).scores[0], alone("large_like").run([clip])[0])
+    made.close()
+
+
+def test_a_recording_that_breaks_the_network_is_still_its_own_fault(noise: Waveform) -> None:
+    """What no driver reports is not tried elsewhere."""
+    runner = AcceleratorRunner(load(GOLDEN / "large_like"), "cpu", "float32", EAGER, Dead("shapes do not fit"))
+    made = Scheduler([runner], tape_tokens=200, queue_seconds=1e6, fallback=lambda: alone("large_like"))
+    made.submit([Clip(noise.part(0, 4_000))]).result(timeout=60)
+    with pytest.raises(EngineFault, match="shapes do not fit"):
+        made.submit([Clip(noise.part(0, 4_000))]).result(timeout=60)
+    made.close()

@@ -8,7 +8,7 @@ the other waits for its results, and the device goes from tape to tape without a
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from threading import Lock
@@ -174,10 +174,14 @@ class AcceleratorRunner:
         layout = lay([len(shortest)], self.dims)
         lanes = [self._lanes.get() for _ in range(self.lanes)]
         with torch.inference_mode():
-            for program in reversed(self._programs):
+            largest_first = self._programs[::-1]
+            for program in largest_first:
                 for lane in lanes:
                     fill(lane.buffers(program).laid, [shortest], layout)
-                program.prepare(lanes[0].buffers(program).laid, self._attention(program, layout))
+                program.lay(lanes[0].buffers(program).laid, self._attention(program, layout))
+            again = self._queue.prepare([program.work for program in largest_first])
+            for program, repeat in zip(largest_first, again, strict=True):
+                program.again = repeat
         for lane in lanes:
             self._lanes.put(lane)
 
@@ -274,7 +278,10 @@ def _keep_what_is_compiled() -> None:
     The variable is read when the first thing is compiled.
     """
     folder = platformdirs.user_cache_path("emotape", appauthor=False) / "compiled"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    with suppress(OSError):  # where nothing can be written, torch's own place for passing things may do
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def _compile_every_size() -> None:

@@ -6,7 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # Of the process. A recording begins with waiting for the whole card, and so does torch when it chooses among kernels;
 # while another thread records on that card, CUDA refuses to wait for it.
@@ -19,8 +19,8 @@ class Device(Protocol):
     pins: bool
     """Whether memory to copy from and to should be pinned."""
 
-    def prepare(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Do `work` until it is warm, and return what does it again, on the same memory."""
+    def prepare(self, works: Sequence[Callable[[], None]]) -> list[Callable[[], None]]:
+        """Do each of `works` until it is warm, and return what does each again, on the same memory."""
 
     def launch(
         self, upload: Callable[[], None], work: Callable[[], None], download: Callable[[], None]
@@ -37,10 +37,11 @@ class DirectDevice:
 
     pins = False
 
-    def prepare(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Do the work once."""
-        work()
-        return work
+    def prepare(self, works: Sequence[Callable[[], None]]) -> list[Callable[[], None]]:
+        """Do each once."""
+        for work in works:
+            work()
+        return list(works)
 
     def launch(
         self, upload: Callable[[], None], work: Callable[[], None], download: Callable[[], None]
@@ -72,23 +73,35 @@ class CudaDevice:
         self._name = name
         self._pool = self._cuda.graph_pool_handle() if records else None
 
-    def prepare(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Do the work, which compiles it, and record it; one in a process at a time."""
+    def prepare(self, works: Sequence[Callable[[], None]]) -> list[Callable[[], None]]:
+        """Do each work, which compiles it, and record it; one in a process at a time."""
         with _PREPARING:
-            return self._prepared(work)
+            self._warm(works)
+            return list(works) if self._pool is None else [self._recorded(work) for work in works]
 
-    def _prepared(self, work: Callable[[], None]) -> Callable[[], None]:
+    def _warm(self, works: Sequence[Callable[[], None]]) -> None:
         self._work.wait_stream(self._cuda.current_stream(self._name))  # where weights and buffers were made
         with self._cuda.device(self._name), self._cuda.stream(self._work):
-            for _ in range(2):
-                work()
+            for work in works:
+                for _ in range(2):
+                    work()
             self._work.synchronize()
-        if self._pool is None:
-            return work
+
+    def _recorded(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record work that is warm, and return what repeats it.
+
+        A recording begins by giving back what the runs before have taken, so all must have been warmed by then: the
+        memory of later ones would come on top of the recordings'.
+        """
         recording = self._cuda.CUDAGraph()
-        # A recording begins by giving back what the runs before have taken. Other threads may go on using the device.
+        # Other threads may go on using the device.
         kept: Any = {"pool": self._pool, "stream": self._work, "capture_error_mode": "thread_local"}
-        with self._cuda.device(self._name), self._cuda.graph(recording, **kept):
+        # The stream is also set around it, as torch leaves it set where a recording fails.
+        with (
+            self._cuda.device(self._name),
+            self._cuda.stream(self._work),
+            self._cuda.graph(recording, **kept),
+        ):
             work()
         repeat: Callable[[], None] = recording.replay
         return repeat

@@ -77,20 +77,28 @@ def multiplies_bfloat16() -> bool:
 def accelerators(device: str) -> tuple[Accelerator, ...]:
     """Return the accelerators that `device` means: none for "cpu", all cards worth using for "auto". Imports torch.
 
-    Raises EngineFault `device_unavailable`.
+    A card that does nothing here, as it is too old for this build of torch, or full, counts for "auto" as none. Raises
+    EngineFault `device_unavailable` for one that was named.
     """
     import torch
 
-    named: tuple[str, ...] = (device,)
     if device == "auto":
-        named = tuple(f"cuda:{number}" for number in range(torch.cuda.device_count())) or ("cpu",)
+        cards = (f"cuda:{number}" for number in range(torch.cuda.device_count()))
+        return alike(tuple(_described(name) for name in cards if _trouble(name) is None))
+    if (reason := _trouble(device)) is not None:
+        raise EngineFault("device_unavailable", device=device, reason=reason)
+    return () if device == "cpu" else (_described(device),)
+
+
+def _trouble(device: str) -> str | None:
+    """Return why a device does nothing; None if it works. Torch lists cards that it has no kernels for, too."""
+    import torch
+
     try:
-        for name in named:
-            torch.empty(0, device=name)
-        found = tuple(_described(name) for name in named if name != "cpu")
-        return alike(found) if device == "auto" else found
+        torch.ones(1, device=device)  # a kernel of its own, unlike an empty tensor
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise EngineFault("device_unavailable", device=device, reason=str(error).splitlines()[0]) from error
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return None
 
 
 def _described(device: str) -> Accelerator:

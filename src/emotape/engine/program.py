@@ -35,20 +35,20 @@ class Program:
         self.attend: Attention = self.fused
         self.scores: TapeScores
         self._network = network
-        self.again: Callable[[], None] = self._work
+        self.again: Callable[[], None] = self.work
 
-    def prepare(self, laid: FixedTape, attend: Attention) -> None:
-        """Make the device ready for this size, with some tape that was laid on the processor."""
+    def lay(self, laid: FixedTape, attend: Attention) -> None:
+        """Take over some tape that was laid on the processor, for the device to become ready with."""
         self.tape.copy(laid)
         self.attend = attend
-        self.again = self.queue.prepare(self._work)
 
     def run_on(self, staged: FixedTape) -> None:
         """Take over a tape that is on the device, and run it."""
         self.tape.copy(staged)
         self.again()
 
-    def _work(self) -> None:
+    def work(self) -> None:
+        """Run the tape that lies there, operation by operation."""
         self.scores = self._network.score(self.tape, self.attend)
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from concurrent.futures import InvalidStateError
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from emotape.audio.waveform import SAMPLE_RATE
 from emotape.engine.control.work import WorkMeter
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
     from emotape.engine.progress import Stage
     from emotape.engine.runner import Clip, ClipScores, Runner
+
+
+_NO_ROOM: Final = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_DEVICE_FAILED: Final = ("CUDA error", "CUDA driver error", "Triton Error [CUDA]", "CUBLAS_STATUS_")
 
 
 class Clock(Protocol):
@@ -272,7 +276,8 @@ class Scheduler:
     def _recover(self, runner: Runner, pieces: list[_Piece], error: BaseException) -> None:
         """Try the clips of a failed tape in two halves, until only the clip that is to blame is left.
 
-        If memory ran out, tapes stay shorter from now on, and a clip that does not fit alone runs on the fallback.
+        If memory ran out, tapes stay shorter from now on, and a clip that does not fit alone runs on the fallback. So
+        does one with which the device itself fails: what it did wrong once, it may answer everything with from then on.
         """
         short = _out_of_memory(error)
         if short:
@@ -281,7 +286,7 @@ class Scheduler:
             middle = len(pieces) // 2
             self._run(runner, pieces[:middle])
             self._run(runner, pieces[middle:])
-        elif short:
+        elif short or _of_device(error):
             self._run_elsewhere(runner, pieces[0], error)
         else:
             self._fail(pieces[0][0], as_fault(error))
@@ -341,6 +346,14 @@ def _once(answer: Callable[[], None]) -> bool:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine had no room. torch has an error of its own for accelerators only."""
+    """Whether a device or the machine had no room. torch has an error of its own only where its own allocator asked."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    return named or (isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_ROOM))
+
+
+def _of_device(error: BaseException) -> bool:
+    """Whether the driver reports a failure: a fault in a kernel or in the card's memory, or a card that is gone.
+
+    After most of them nothing runs on the card any more until the process ends.
+    """
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _DEVICE_FAILED)

@@ -72,4 +72,5 @@ class Trunk(nn.Module):
         for block in self.blocks:
             x = checkpoint(block, x, attend, use_reentrant=False) if self.again and self.training else block(x, attend)
         means = [clip[self.extra_tokens :].float().mean(0) for clip in x.split_with_sizes(list(lengths))]
-        return classified(self.head, F.dropout(torch.stack(means), _DROPOUT, self.training))
+        with torch.autocast(tokens.device.type, enabled=False):  # the head, and so the loss, is in fp32
+            return classified(self.head, F.dropout(torch.stack(means), _DROPOUT, self.training))

@@ -33,6 +33,7 @@ _LORA_RATE: Final = 1e-3
 _DECAY: Final = 0.01
 _LONGEST_STEP: Final = 1.0  # of the gradient
 _WARM: Final = 0.2  # share of the epochs in which the rate rises
+_HALVES: Final = (8, 0)  # the compute capability from which on a card has units for products in bfloat16
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Tuning:
         self._lesson = lesson
         self._options = options
         self._device = torch.device(device)
+        self._halves = self._device.type == "cuda" and torch.cuda.get_device_capability(self._device) >= _HALVES
         self._notebook = notebook
         self._weights = class_weights(lesson.classes[lesson.split.train], lesson.labels).to(device)
         self._optimizer = torch.optim.AdamW(self._groups(), weight_decay=_DECAY)
@@ -156,10 +158,14 @@ class Tuning:
         return float(np.mean(losses))
 
     def _heard(self, batch: Sequence[int]) -> Tensor:
-        """Run some recordings as one batch; on a card, the products are in bfloat16."""
+        """Run some recordings as one batch.
+
+        While a card learns, the blocks' products are in bfloat16. What is judged, and compared with the model that is
+        written, is in fp32.
+        """
         lengths = [self._lesson.prefix.tokens[place] for place in batch]
         tokens = self._lesson.prefix.batch(list(batch)).to(self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._halves and self._trunk.training):
             logits: Tensor = self._trunk(tokens, lengths)
         return logits
 
@@ -206,9 +212,12 @@ class Tuning:
         partial.replace(self._notebook)
 
     def _resume(self) -> bool:
-        """Go on from the notebook, if there is one that can be read."""
+        """Go on from the notebook, if there is one that can be read.
+
+        Trunk and optimizer take to the device what belongs there. The count of steps does not: each would wait for it.
+        """
         try:
-            noted: Mapping[str, Any] = torch.load(self._notebook, map_location=self._device, weights_only=True)
+            noted: Mapping[str, Any] = torch.load(self._notebook, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError):
             return False
         self._trunk.load_state_dict(noted["trained"], strict=False)
