@@ -352,7 +352,9 @@ def test_who_leaves_while_the_model_comes_back_keeps_nobody_inside() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_short_memory_is_given_back_while_requests_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_memory_is_given_back_while_requests_are_answered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The queue's bound, the cache and the idle decoding process go, and come back; nobody's answer changes."""
     used = [10]
     monkeypatch.setattr("emotape.engine.host.MemoryWatch", lambda: lambda: MemoryReading(used[0], 100))
@@ -373,6 +375,7 @@ def test_short_memory_is_given_back_while_requests_are_answered(monkeypatch: pyt
         until(lambda: recognizer.queue_seconds == whole)
         assert recognizer.recognize(SPEECH).scores == pytest.approx(scores)
         assert cache.bytes > 0
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_nothing_is_started_before_it_is_needed_or_unless_it_is_wanted() -> None:

@@ -119,6 +119,15 @@ def test_decoders_that_pile_up_are_taken_away_one_by_one() -> None:
     assert all(after in (before, before - 1) for before, after in pairwise(machine.limits))
 
 
+def test_one_decoder_less_is_given_time_before_the_next() -> None:
+    """Three ticks in a row with as much piled up as before, each time."""
+    state, limits = Decoders(5), []
+    for _ in range(9):
+        state, _ = decoding.step(state, Supply(1.0, 10.0, 100), 16)
+        limits.append(state.limit)
+    assert limits == [5, 5, 4, 4, 4, 3, 3, 3, 2]
+
+
 def test_without_work_nothing_changes() -> None:
     machine = Machine(decode=0.1, run=0.1, state=Decoders(5))
     for _ in range(50):

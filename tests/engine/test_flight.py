@@ -29,7 +29,7 @@ class Engine:
 
     def __init__(self, room: int, backlog: float, chance: random.Random) -> None:
         self.waiting_seconds = backlog
-        self.most = 0
+        self.most = self.asked = 0
         self.waiting: list[tuple[bytes, Future[Prediction]]] = []
         self._room = room
         self._chance = chance
@@ -40,6 +40,7 @@ class Engine:
         """Queue a recording; an empty one is found to be unreadable."""
         future: Future[Prediction] = Future()
         with self._lock:
+            self.asked += 1
             if len(self.waiting) >= self._room:
                 raise Overloaded(retry_after=1.0, waiting=1)
             self.waiting.append((sound, future))
@@ -74,6 +75,7 @@ def test_every_question_gets_its_own_outcome_in_its_turn(
     said = [outcome if isinstance(outcome, BadAudio) else outcome.seconds for _, outcome in found]  # type: ignore[union-attr]
     assert said == [float(length) if length else UNREADABLE for length in lengths]
     assert engine.most <= min(room, under_way if backlog == 0.0 else 1)
+    assert engine.asked <= 2 * len(lengths)  # who was refused comes again when another has landed, not at once
 
 
 def test_one_that_takes_long_holds_up_the_reading_and_not_the_memory() -> None:

@@ -309,6 +309,24 @@ def test_every_choice_has_its_reason_in_both_languages(row: Row, sizes: dict[str
         assert interface_text(f"plan_name_{choice.name}", "zh")
 
 
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
+        ("a laptop with a 2 GB card", "card float32 one_for_each_card physical tape_card fits"),
+        ("a laptop whose 2 GB card others fill", "card float32 one_for_each_card physical tape_card offload"),
+        ("a laptop without a card", "no_card float32 one_team physical tape_large offload_processor"),
+        ("the same, bundled model", "no_card small_exact small_side_by_side small_alone tape_small offload_processor"),
+        ("a T4, bundled model", "card small_exact one_for_each_card cores tape_card fits"),
+    ],
+)
+def test_a_choice_is_told_with_its_own_reason(name: str, reasons: str, sizes: dict[str, Path]) -> None:
+    row = next(row for row in ROWS if row.name == name)
+    plan = make_plan(EngineOptions(), sizes[row.size], row.machine)
+    told = choices(Planned(row.machine, EngineOptions(), 162_000_000 if row.size == "large" else 2_000_000, plan))
+    found = {choice.name: choice.reason.removeprefix("plan_") for choice in told}
+    assert list(found.values())[:6] == reasons.split()
+
+
 def test_what_the_user_decides_is_taken_and_said(sizes: dict[str, Path]) -> None:
     """Every option that overrides a choice shows up as the user's own."""
     here = machine(8, 16, BF16)

@@ -75,6 +75,29 @@ def test_a_label_counts_only_where_fp32_is_clear(exact: TorchRunner) -> None:
     assert compare(Shifted(exact, [1e-4] + [0.0] * 8), exact).agrees
 
 
+class Fixed:
+    """A runner that gives every clip the same logits."""
+
+    device = "fake"
+
+    def __init__(self, dims: Dims, *logits: float) -> None:
+        self.dims = dims
+        self.logits = np.array(logits, np.float32)
+
+    def run(self, clips: Sequence[Clip]) -> list[ClipScores]:
+        return [ClipScores(self.logits[:1], self.logits, None) for _ in clips]
+
+
+@pytest.mark.parametrize(("lead", "same"), [(0.10, True), (0.11, True), (0.13, False), (0.14, False)])
+def test_another_label_is_forgiven_where_fp32_hardly_prefers_its_own(
+    exact: TorchRunner, lead: float, same: bool
+) -> None:
+    """By less than twice the bound: then either score may have strayed by the bound, one up and one down."""
+    wanted, found = Fixed(exact.dims, lead, 0.0), Fixed(exact.dims, 0.0, 0.01)
+    assert compare(found, wanted).same_labels is same
+    assert compare(wanted, wanted).same_labels
+
+
 def test_embedding_only_models_are_judged_by_their_embeddings() -> None:
     """Without scores, the embedding's relative error decides."""
     path = GOLDEN / "embedding_only"

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emotape import Recognizer
+from emotape.engine.control.course import Course
 from emotape.engine.plan import Accelerator, Machine, plan
 from emotape.engine.resident import EngineOptions
+from emotape.engine.room import NoRoom
 from emotape.errors import BadAudio
+from emotape.events import Event, TapeRan
 from emotape.recognizer import RecognizerOptions
 
 if TYPE_CHECKING:
@@ -69,6 +72,20 @@ def pool_is_gone(pids: tuple[int, ...]) -> bool:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     return True
+
+
+def test_a_course_steers_all_that_it_names() -> None:
+    """Decoders, tapes, the queue, and the room for what is decoded."""
+    told: list[Event] = []
+    options = RecognizerOptions(engine=EngineOptions(decode_processes=0))
+    with Recognizer(options=options, observer=told.append) as steered:
+        pipeline = steered._ready()
+        pipeline.steer(Course(1, 123, 45.0, 1.0, 1.0))
+        assert (pipeline._decoders.limit, pipeline.resident.scheduler.queue_seconds) == (1, 45.0)
+        with pytest.raises(NoRoom):
+            pipeline.room.lease(pipeline.room.largest)
+        steered.recognize(clip("wav"))
+    assert [event.capacity for event in told if isinstance(event, TapeRan)] == [123]
 
 
 def test_processes_decode_where_there_is_an_accelerator_or_there_are_cores_to_spare() -> None:

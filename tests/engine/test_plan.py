@@ -47,6 +47,15 @@ def test_every_accelerator_runs_the_network_and_has_its_own_offload() -> None:
     assert made.host_blocks("cuda:1") == 0
 
 
+def test_halves_are_planned_only_where_every_card_multiplies_them() -> None:
+    """One arithmetic for all: what the slowest card does well."""
+    new, old = Accelerator("cuda:0", capability=(7, 0)), Accelerator("cuda:1", capability=(6, 1))
+    planned = [
+        plan(Machine(4, accelerators=cards), OFFICIAL.parameters).arithmetic for cards in ((new,), (old,), (new, old))
+    ]
+    assert planned == ["float16", "float32", "float32"]
+
+
 @given(frees, arithmetics)
 def test_blocks_stay_off_a_card_only_if_and_only_as_many_as_it_takes(free: int, arithmetic: Arithmetic) -> None:
     """What is left on the card fits with a tenth to spare, and with one block more there it would not."""

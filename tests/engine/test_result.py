@@ -105,6 +105,19 @@ def test_segments_follow_the_emotion_and_know_silence() -> None:
     ]  # fmt: skip
 
 
+def test_emotions_change_without_a_pause_and_short_ones_join_their_neighbours() -> None:
+    """One too short joins what came before it; at the start, what comes after."""
+    frame_logits = np.zeros((240, 9))
+    for start, stop, label in ((0, 10, 0), (10, 100, 3), (100, 110, 0), (110, 120, 3), (120, 240, 6)):
+        frame_logits[start:stop, label] = 5.0
+    found = segments(scores_of(frame_logits), np.ones(240, bool), 4.8, SegmentOptions(smoothing=0.02, shortest=0.5))
+    assert [(round(part.start, 2), round(part.stop, 2), part.emotion) for part in found] == [
+        (0.0, 2.4, "happy"), (2.4, 4.8, "sad"),
+    ]  # fmt: skip
+    found = segments(scores_of(frame_logits), np.ones(240, bool), 4.8, SegmentOptions(smoothing=0.02, shortest=0.2))
+    assert [part.emotion for part in found] == ["angry", "happy", "angry", "happy", "sad"]
+
+
 def test_one_segment_over_everything_says_what_the_utterance_says() -> None:
     """A segment's scores are the softmax of its mean logits, so the whole recording as one segment is the utterance."""
     frame_logits = np.random.default_rng(1).standard_normal((60, 9)) * 0.1

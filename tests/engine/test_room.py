@@ -101,6 +101,14 @@ def test_room_is_given_back_with_the_last_view_of_the_samples() -> None:
     assert made.held == 0
 
 
+def test_a_short_recording_counts_as_long_as_they_usually_are() -> None:
+    """A long one as long as it may become; and what is known to be shorter, as it is."""
+    made = room()
+    for _ in range(100):
+        made.lease(made.short).keep([waveform(64_000)])
+    assert [made.seconds(size) for size in (made.short, 32_000, 320_000)] == pytest.approx([1.0, 0.5, 5.0], rel=0.001)
+
+
 class House:
     """A room with those who hold some of it and those who wait."""
 

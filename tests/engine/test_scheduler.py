@@ -157,6 +157,30 @@ def test_a_full_queue_refuses_at_the_door_with_a_hint() -> None:
     assert [event.code for event in events if isinstance(event, Refusal)] == ["overloaded"]
 
 
+def test_seconds_are_those_between_coming_starting_and_ending() -> None:
+    """What a report, the facts and the hint for those who are refused say of time is what the clock says."""
+    runner, clock = GatedRunner(), Clock()
+    clock.now = 100.0
+    with scheduler(runner, clock=clock, queue_seconds=4.0) as (made, events):
+        first = made.submit([clip(0.5, seconds=1.0)])
+        assert runner.entered.acquire(timeout=60)
+        second = made.submit([clip(0.5, seconds=2.0)])
+        clock.now = 103.0
+        runner.gate.release()
+        assert runner.entered.acquire(timeout=60)  # the second is on a tape
+        waiting = made.submit([clip(0.5, seconds=4.0)])
+        with pytest.raises(Overloaded) as refusal:
+            made.submit([clip(0.5, seconds=2.0)])
+        assert (refusal.value.retry_after, made.backlog_seconds) == (12.0, 12.0)  # 3 s for each of the 4 that wait
+        clock.now = 108.0
+        runner.open()
+        reports = [future.result(timeout=60) for future in (first, second, waiting)]
+    assert [(report.queue_seconds, report.run_seconds) for report in reports] == [(0.0, 3.0), (3.0, 5.0), (5.0, 0.0)]
+    assert [event.seconds for event in events if isinstance(event, TapeRan)] == [3.0, 5.0, 0.0]
+    answered = [(event.queued_seconds, event.seconds) for event in events if isinstance(event, Answered)]
+    assert answered == [(0.0, 3.0), (3.0, 8.0), (5.0, 5.0)]
+
+
 def test_a_recording_longer_than_the_bound_is_admitted_to_an_empty_queue() -> None:
     """No ceiling on length: it is only a matter of whose turn it is."""
     with scheduler(broken_runner(), queue_seconds=1.0) as (made, _):
