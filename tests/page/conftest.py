@@ -159,6 +159,8 @@ def stand(running_stand: Stand) -> Stand:
     running_stand.recognizer.release()
     running_stand.recognizer.ready.set()
     running_stand.recognizer.given.clear()
+    running_stand.recognizer.warnings = ()
+    running_stand.recognizer.stretches = 2
     running_stand.recognizer.progress = Progress("queued", ahead_seconds=35.0)
     running_stand.watches.advice = ()
     return running_stand
@@ -212,6 +214,7 @@ def visiting_with(context: BrowserContext, url: str) -> Iterator[Visit]:
     visit.page.on("pageerror", lambda error: visit.failures.append(str(error)))
     visit.page.goto(url)
     visit.page.locator("#start").wait_for()
+    visit.page.locator("#granularity input[name=granularity]").first.wait_for()  # the page's own scripts have begun
     yield visit
     visit.page.evaluate("localStorage.clear()")
     visit.page.close()

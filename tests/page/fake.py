@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,8 @@ class FakeRecognizer:
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     held: bool = False
     uncertain_below: float | None = None
+    warnings: tuple[str, ...] = ()
+    stretches: int = 2  # segments of equal length, every other one without an emotion
     progress: Progress = field(default_factory=lambda: Progress("queued", ahead_seconds=35.0))
     asked: list[tuple[str, bool]] = field(default_factory=list)
     given: list[Pending[Prediction]] = field(default_factory=list)
@@ -54,8 +57,10 @@ class FakeRecognizer:
             raise self.failure
         pending: Pending[Prediction] = Pending()
         pending.follow(lambda: self.progress)
-        answer = prediction(source, granularity=granularity, embedding=embedding)
-        pending.answer = replace(answer, uncertain_below=self.uncertain_below)  # type: ignore[attr-defined]
+        answer = prediction(source, granularity=granularity, embedding=embedding, stretches=self.stretches)
+        pending.answer = replace(  # type: ignore[attr-defined]
+            answer, uncertain_below=self.uncertain_below, warnings=self.warnings
+        )
         self.given.append(pending)
         if not self.held:
             _answer(pending)
@@ -120,13 +125,18 @@ class FakeWatches:
         return FakeSnapshot(cpu_percent=float(self.looks), advice=self.advice)
 
 
-def prediction(waveform: Waveform, *, granularity: Granularity = "utterance", embedding: bool = False) -> Prediction:
+def prediction(
+    waveform: Waveform, *, granularity: Granularity = "utterance", embedding: bool = False, stretches: int = 2
+) -> Prediction:
     """Return a prediction whose frames sum to 1 and whose scores are their mean."""
     frames = _frames(max(1, len(waveform) // 320))
     scores = dict(zip(OFFICIAL_KEYS, map(float, frames.mean(axis=0)), strict=True))
     best = max(scores, key=lambda key: scores[key])
-    half = waveform.seconds / 2
-    segments = (Segment(0.0, half, None, 0.0, {}), Segment(half, waveform.seconds, best, scores[best], scores))
+    edges = np.linspace(0.0, waveform.seconds, stretches + 1).tolist()
+    segments = tuple(
+        Segment(start, stop, best, scores[best], scores) if place % 2 else Segment(start, stop, None, 0.0, {})
+        for place, (start, stop) in enumerate(pairwise(edges))
+    )
     return Prediction(
         emotion=best,
         confidence=scores[best],
@@ -134,13 +144,13 @@ def prediction(waveform: Waveform, *, granularity: Granularity = "utterance", em
         labels=OFFICIAL,
         granularity=granularity,
         seconds=waveform.seconds,
-        speech_seconds=half,
+        speech_seconds=waveform.seconds / 2,
         windows=((0.0, waveform.seconds),),
         provenance=_provenance(waveform),
         frames=None if granularity == "utterance" else frames,
         segments=segments if granularity == "segment" else (),
         embedding=np.ones(8, np.float32) if embedding else None,
-        stages={"run": 0.001},
+        stages={"run": 0.001, "finish": 12.5},
     )
 
 

@@ -114,7 +114,7 @@ def test_the_stages_begin_with_decoding_and_the_name_is_the_visitors(
 ) -> None:
     here = desk(FakeRecognizer())
     view = view_of(here, last(here, recording))
-    assert list(view["stages"]) == ["decode", "run"]
+    assert list(view["stages"]) == ["decode", "run", "finish"]
     assert view["file"] == recording.name
 
 
@@ -265,3 +265,18 @@ def test_a_file_name_leads_nowhere_in_the_zip_of_several(tmp_path: Path) -> None
     with zipfile.ZipFile(tmp_path / "emotape.zip") as archive:
         names = archive.namelist()
     assert names == ["results.csv", "01_etc_passwd/result.json", "02_recording/result.json", "03_录音.wav/result.json"]
+
+
+def test_an_upload_that_was_swept_away_is_to_be_uploaded_again_and_no_path_is_told(
+    desk: Callable[..., Desk], recording: Upload
+) -> None:
+    Path(recording.path).unlink()
+    file = last(desk(FakeRecognizer()), recording)["files"][0]
+    assert file["error"]["code"] == "page_upload_gone"
+    assert "upload it again" in file["error"]["cure"]
+    assert recording.path not in json.dumps(file)
+
+
+def test_a_list_of_answers_knows_what_is_to_be_said_of_the_sound(desk: Callable[..., Desk], recording: Upload) -> None:
+    here = desk(FakeRecognizer(warnings=("silent", "little_speech")))
+    assert last(here, recording)["files"][0]["warnings"] == ["silent", "little_speech"]

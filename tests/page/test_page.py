@@ -149,6 +149,9 @@ def test_several_files_get_a_row_each_and_the_bad_one_its_error(visit: Visit, re
     assert told.count("uncertain") == sum(row["uncertain"] == "true" for row in table)
     visit.page.get_by_role("button", name="silent.wav", exact=True).click()
     visit.page.locator('.notes li[data-code="silent"]').wait_for()
+    assert visit.page.locator(".verdict .name").inner_text() == "silence"  # and none of the emotions of noise
+    assert visit.page.locator("#files tr.chosen .feeling").inner_text() == "🔇 silence"
+    visit.page.locator("#history li", has_text="silent.wav").get_by_text("🔇 silence").wait_for()
 
 
 def test_an_error_is_in_the_pages_language_and_makes_room_for_the_next_answer(visit: Visit, recording: Path) -> None:
@@ -169,6 +172,7 @@ def test_what_the_microphone_records_joins_the_uploads(visit: Visit, recording: 
     visit.page.locator("#microphone .duration").get_by_text("0:01").wait_for()
     visit.page.locator("#microphone .stop-button").click()
     visit.page.locator("#upload tr.file").nth(1).wait_for()
+    visit.page.locator("#microphone").get_by_label("清除").wait_for()
     visit.recognize()
     assert visit.page.locator("#files tbody tr").count() == 2
     assert visit.page.locator("#files td.failed").count() == 0
@@ -182,6 +186,7 @@ def test_the_page_speaks_the_browsers_language_until_told_otherwise(visit: Visit
     visit.page.locator("#language").click()
     visit.page.get_by_role("button", name="开始识别").wait_for()
     assert "emotape models pull plus-large" in visit.page.locator(".banner").inner_text()
+    visit.page.wait_for_function("document.documentElement.lang === 'zh-CN'")  # as read aloud, in an English browser
     visit.page.goto(visit.page.url.removesuffix("zh/"))
     visit.page.get_by_role("button", name="开始识别").wait_for()
 
@@ -241,14 +246,25 @@ def test_two_visitors_at_once_get_each_their_own_answer(browser: Browser, server
             assert visit.page.locator("#history li").count() == 1
 
 
-def test_a_phone_shows_everything_without_scrolling_sideways(browser: Browser, server: Server, recording: Path) -> None:
+def test_a_phone_shows_everything_without_scrolling_sideways(
+    browser: Browser, server: Server, recording: Path, tmp_path: Path
+) -> None:
+    long = tmp_path / "客服通话录音_退货咨询_第二次回访_王女士_上海分公司_2026年11月21日.wav"
+    long.write_bytes(recording.read_bytes())
     phone = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
     with visiting(browser, server.url, device_scale_factor=2, **phone) as visit:
-        visit.upload(recording, AUDIO / "jfk.flac")
+        visit.upload(recording, AUDIO / "jfk.flac", long)
         visit.choose("segment")
         visit.recognize()
         visit.page.locator("#segments tbody tr").first.wait_for()
+        visit.page.locator("#history li").nth(2).wait_for()
         assert visit.page.evaluate("document.documentElement.scrollWidth") == 360
+        squeezed = visit.page.evaluate("""
+            [...document.querySelectorAll("#files td, #history .when, #history .feeling, #history .number")]
+              .filter((part) => part.scrollWidth > part.clientWidth || (part.innerText && part.clientWidth < 48))
+              .map((part) => part.innerText)
+        """)
+        assert squeezed == []  # no name of a file takes the room of its answer
         right = "Math.max(...[...document.querySelectorAll('#stage .card')].map(e => e.getBoundingClientRect().right))"
         assert visit.page.evaluate(right) <= 360
         visit.page.locator(".play").tap()

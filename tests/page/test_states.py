@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Route
 
     from tests.page.conftest import Stand, Visit
 
@@ -146,6 +147,169 @@ def test_the_monitor_looks_every_second_while_it_is_seen_and_never_otherwise(eng
     looks = stand.watches.looks
     english.page.evaluate("new Promise((wake) => setTimeout(wake, 1200))")  # longer than it takes to look again
     assert stand.watches.looks <= looks + 1  # one may have been on its way
+
+
+def test_files_that_are_dropped_or_pasted_anywhere_join_the_uploads(english: Visit) -> None:
+    """A browser left to itself opens a dropped file in place of the page."""
+    send = """([place, kind, name]) => {
+        const carried = new DataTransfer();
+        carried.items.add(new File(["sound"], name));
+        const event = kind === "paste"
+          ? new ClipboardEvent(kind, { clipboardData: carried, bubbles: true, cancelable: true })
+          : new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true });
+        document.querySelector(place).dispatchEvent(event);
+        return event.defaultPrevented;
+    }"""
+    uploads = english.page.locator("#upload tr.file")
+    ways = [("#upload button", "drop"), ("#stage", "drop"), ("#upload tr.file", "drop"), ("body", "paste")]
+    for count, (place, kind) in enumerate(ways):
+        assert english.page.evaluate(send, ["#stage", "dragover", "x"])  # or there would be no drop
+        assert english.page.evaluate(send, [place, kind, f"{kind}{count}.wav"])
+        uploads.get_by_text(f"{kind}{count}").wait_for()
+    assert uploads.count() == len(ways)  # none of them twice
+
+
+def test_a_request_that_the_framework_turns_down_ends_with_what_to_do(english: Visit, recording: Path) -> None:
+    """As after a restart of the server, which no longer knows what was uploaded to the one before."""
+    english.upload(recording)
+    english.page.route("**/queue/join*", _as_uploaded_before)
+    english.start()
+    refusal = english.page.locator('#stage .error[data-code="page_refused"]')
+    refusal.wait_for()
+    assert "upload the recordings again" in refusal.inner_text()
+    english.page.unroute("**/queue/join*")
+    english.page.route("**/queue/join*", lambda route: None)  # never answered
+    english.start()
+    english.page.locator("#announce").get_by_text("Sending the request").wait_for()
+    assert refusal.count() == 0
+
+
+def _as_uploaded_before(route: Route) -> None:
+    route.continue_(
+        post_data=re.sub(r'"path":"[^"]+"', '"path":"/tmp/emotape-before/x.wav"', route.request.post_data or "")
+    )
+
+
+def test_a_page_that_is_loaded_again_says_that_the_recognition_did_not_finish(
+    english: Visit, stand: Stand, recording: Path
+) -> None:
+    stand.recognizer.held = True
+    english.upload(recording)
+    english.start()
+    doing(english, "Queued behind")
+    english.page.reload()
+    english.page.locator("#result").get_by_text("did not finish").wait_for()
+    english.page.reload()
+    english.page.locator("#result").get_by_text("press “Recognize”").wait_for()
+
+
+def test_the_framework_says_that_the_server_is_gone_in_the_pages_language(
+    browser: Browser, stand: Stand, recording: Path
+) -> None:
+    with visiting(browser, f"{stand.url}/zh/", locale="en-GB") as visit:
+        visit.page.route("**/upload?*", lambda route: route.abort())
+        visit.page.locator("#upload input[type=file]").first.set_input_files(recording)
+        visit.page.locator(".toast-wrap").get_by_text("无法连接服务器").wait_for()
+        title = visit.page.locator(".toast-title")
+        assert title.inner_text().strip() == "出错了"
+        assert title.evaluate("title => getComputedStyle(title).borderTopWidth") == "0px"  # no card of ours in theirs
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        (
+            "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError'); }",
+            "权限",
+        ),
+        (
+            "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotFoundError'); }",
+            "没有找到",
+        ),
+        ("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })", "https"),
+    ],
+)
+def test_a_microphone_that_cannot_be_used_says_why(browser: Browser, stand: Stand, refusal: str, words: str) -> None:
+    context = browser.new_context(locale="zh-CN")
+    context.add_init_script(refusal)
+    with visiting_with(context, f"{stand.url}/zh/") as visit:
+        visit.page.get_by_text("麦克风录音").click()
+        assert visit.page.locator("#microphone").get_by_label("清除").is_hidden()  # there is nothing to clear
+        with visit.page.expect_event("pageerror") as failure:  # the framework's own, which it leaves unhandled
+            visit.page.locator("#microphone .record-button").click()
+        assert "microphone" in str(failure.value)
+        visit.page.locator("#record [role=alert]").get_by_text(words).wait_for()
+        visit.failures.clear()
+    context.close()
+
+
+def test_microphones_that_have_no_names_yet_are_not_said_to_be_missing(browser: Browser, stand: Stand) -> None:
+    context = browser.new_context(locale="zh-CN")
+    context.add_init_script(
+        "navigator.mediaDevices.enumerateDevices = async () => [{ kind: 'audioinput', deviceId: '' }]"
+    )
+    with visiting_with(context, f"{stand.url}/zh/") as visit:
+        visit.page.get_by_text("麦克风录音").click()
+        visit.page.locator("#microphone option").get_by_text("默认麦克风").wait_for(state="attached")
+    context.close()
+
+
+def test_arrow_keys_choose_the_granularity_and_show_where_they_are(english: Visit) -> None:
+    english.page.locator("#granularity input").first.focus()
+    english.page.keyboard.press("ArrowRight")
+    english.page.keyboard.press("ArrowRight")
+    chosen = english.page.locator("#granularity label:has(input:checked)")
+    assert chosen.inner_text() == "segment"
+    assert chosen.evaluate("label => getComputedStyle(label).outlineStyle") == "solid"
+    english.page.keyboard.press("Tab")
+    embedding = english.page.locator("#embedding label:has(input:focus)")
+    assert embedding.evaluate("label => getComputedStyle(label).outlineStyle") == "solid"
+
+
+def test_many_short_segments_keep_their_colours_and_long_stages_are_in_seconds(
+    english: Visit, stand: Stand, recording: Path
+) -> None:
+    stand.recognizer.stretches = 1000
+    english.upload(recording)
+    english.choose("segment")
+    english.recognize()
+    widths = english.page.evaluate("""
+        [...document.querySelectorAll(".strip span")].map((stretch) =>
+          stretch.getBoundingClientRect().width - parseFloat(getComputedStyle(stretch).borderRightWidth))
+    """)
+    assert len(widths) == 1000
+    assert min(widths) > 0
+    assert english.page.locator("#segments td.number").first.evaluate("c => getComputedStyle(c).textAlign") == "right"
+    assert english.page.locator("#log").get_by_text("12.50 s").count() == 1
+
+
+def test_silence_and_hardly_any_speech_are_told_in_every_list(english: Visit, stand: Stand, recording: Path) -> None:
+    stand.recognizer.warnings = ("little_speech",)
+    english.upload(recording, recording)
+    english.recognize()
+    english.page.locator("#history li").nth(1).wait_for()
+    for answers in (english.page.locator("#files td.number"), english.page.locator("#history .number")):
+        assert all("hardly any speech" in words for words in answers.all_inner_texts())
+    stand.recognizer.warnings = ("silent", "little_speech")
+    english.recognize()
+    english.page.locator(".verdict.silent").wait_for()
+    assert english.page.locator("#announce").inner_text() == f"{recording.name}: silence"
+    assert english.page.locator("#files td.feeling").all_inner_texts() == ["🔇 silence"] * 2
+
+
+def test_a_recording_of_two_channels_says_that_they_were_mixed(english: Visit, tmp_path: Path) -> None:
+    call = tmp_path / "call.wav"
+    soundfile.write(call, 0.1 * np.random.default_rng(3).standard_normal((32_000, 2)), 16_000)
+    english.upload(call)
+    english.recognize()
+    assert "--channels split" in english.page.locator('.notes li[data-code="mixed"]').inner_text()
+
+
+def test_another_tab_of_the_same_browser_sees_what_is_recognized(english: Visit, stand: Stand, recording: Path) -> None:
+    with visiting_with(english.page.context, f"{stand.url}/zh/") as other:
+        english.upload(recording)
+        english.recognize()
+        other.page.locator("#history li").get_by_text(recording.name).wait_for()
 
 
 def test_nothing_serious_stands_in_the_way_of_a_screen_reader(browser: Browser, stand: Stand, recording: Path) -> None:

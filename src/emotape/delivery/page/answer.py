@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from emotape.delivery.clock import local_now
 from emotape.delivery.page.view import view
+from emotape.errors import BadRequest, EmotapeError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -94,9 +95,14 @@ class Shelved:
 
 
 def decoded(desk: Desk, upload: Upload) -> tuple[Recording, float]:
-    """Return the recording and the seconds that decoding took. Raises BadAudio or TooLong."""
+    """Return the recording and the seconds that decoding took. Raises BadAudio, TooLong or BadRequest."""
     started = time.perf_counter()
-    recording = desk.recognizer.decode(upload.path)
+    try:
+        recording = desk.recognizer.decode(upload.path)
+    except EmotapeError as error:
+        if error.code != "no_such_file":
+            raise
+        raise BadRequest("page_upload_gone") from error  # its visitor knows no path, and cannot put it back there
     return recording, time.perf_counter() - started
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emotape.engine.result import Prediction
     from emotape.model.labels import Label
 
-POINTS: Final = 600  # per label; about what a pane is wide in pixels
+POINTS: Final = 200  # per label: one for three pixels of a pane, as lines that turn at every pixel are a tangle
 VISIBLE: Final = 0.05  # a label that never reaches this probability is left out
 
 

@@ -156,6 +156,7 @@ class _Item:
             "label": self.shelved.label,
             "confidence": document["confidence"],
             "uncertain": document["details"].get("uncertain"),
+            "warnings": [warning["code"] for warning in document["details"]["warnings"]],
         }
 
 

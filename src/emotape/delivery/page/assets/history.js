@@ -1,7 +1,7 @@
 // What this browser recognized before, kept in the browser alone: scores, never sound.
 
 import { element, replace } from "./element.js";
-import { labelName, moment, say, sureness } from "./words.js";
+import { feeling, moment, say, sureness } from "./words.js";
 
 const KEY = "emotape.history";
 const ENTRIES = 50;
@@ -24,12 +24,17 @@ export function drawHistory(show) {
       element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("history") }, list)));
 }
 
+// What another tab of this browser recognizes or clears is seen here, too.
+export function followHistory(show) {
+  window.addEventListener("storage", (event) => (event.key === KEY || event.key === null) && drawHistory(show));
+}
+
 function entry(view, show) {
   const label = view.labels.find((label) => label.key === view.emotion);
   return element("li", {}, element("button", { type: "button", click: () => show(view) },
     element("span", { class: "when" }, moment(view.time)),
     element("span", { class: "what" }, view.file),
-    element("span", { class: "feeling" }, label ? `${label.emoji} ${labelName(label)}` : "–"),
+    element("span", { class: "feeling" }, feeling(view, label)),
     element("span", { class: "number" }, label ? sureness(view) : "")));
 }
 

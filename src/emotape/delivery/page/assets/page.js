@@ -1,12 +1,14 @@
 // The right pane: follows what the server says of the recordings, and shows the one that is chosen.
 
 import { element, replace } from "./element.js";
-import { drawHistory, remember } from "./history.js";
+import { drawHistory, followHistory, remember } from "./history.js";
+import { explainMicrophone } from "./microphone.js";
 import { watchMachine } from "./monitor.js";
-import { drawProgress, followLoading, giveUp, watchButtons } from "./progress.js";
+import { drawProgress, followLoading, giveUp, wasInterrupted, watchButtons } from "./progress.js";
 import { relabel } from "./relabel.js";
 import { errorCard, showResult } from "./result.js";
-import { labelName, learn, say, sureness } from "./words.js";
+import { takeFiles } from "./uploads.js";
+import { feeling, isSilent, labelName, learn, say, sureness } from "./words.js";
 
 const views = new Map(); // address → what it holds
 const remembered = new Set(); // addresses that are in the history
@@ -17,12 +19,18 @@ let run = 0;
 
 export async function start(props, watch) {
   learn(props.words, props.language);
+  document.documentElement.lang = props.language === "zh" ? "zh-CN" : "en"; // the framework writes the browser's
   watch("value", () => props.value && follow(props.value));
-  await present("stage", "left", "actions");
+  await present("stage", "left", "actions", "bridge");
   watchButtons({ started: begin, cancelled });
+  watchRefusals();
+  takeFiles();
+  explainMicrophone();
   followLoading();
   relabel();
   drawHistory(showStored);
+  followHistory(showStored);
+  if (wasInterrupted()) show(element("div", { class: "waiting", role: "note" }, say("interrupted")), say("interrupted"));
   watchMachine(props.language);
 }
 
@@ -40,6 +48,18 @@ function begin() {
   replace("files");
   replace("result");
   drawProgress({ files: [], done: false });
+}
+
+// A request that the framework turns down never reaches the recognizer, so that no state will ever come of it.
+function watchRefusals() {
+  const bridge = document.getElementById("bridge");
+  new MutationObserver(() => {
+    if (!bridge.querySelector("[data-testid=status-tracker] .error") || !giveUp()) return;
+    run += 1;
+    show(errorCard({
+      code: "page_refused", message: say("refused"), cause: say("refused_cause"), cure: say("refused_cure"),
+    }), say("refused"));
+  }).observe(bridge, { childList: true, subtree: true });
 }
 
 function cancelled() {
@@ -98,6 +118,7 @@ function showStored(view) {
 
 function spoken(view) {
   const label = view.labels.find((label) => label.key === view.emotion);
+  if (isSilent(view)) return `${view.file}: ${say("silence")}`;
   return label ? `${view.file}: ${labelName(label)}, ${sureness(view)}` : view.file;
 }
 
@@ -137,7 +158,7 @@ function fileRow(file, place) {
   const cells = file.error
     ? [element("td", { class: "failed", colspan: 2 }, file.error.message)]
     : file.view
-      ? [element("td", {}, file.label ? `${file.label.emoji} ${labelName(file.label)}` : "–"),
+      ? [element("td", { class: "feeling" }, feeling(file, file.label)),
         element("td", { class: "number" }, sureness(file))]
       : [element("td", { class: "quiet", colspan: 2 }, say(`stage_${file.stage}`))];
   return element("tr", { class: place === chosen ? "chosen" : "", "data-stage": file.stage },

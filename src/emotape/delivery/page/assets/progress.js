@@ -3,6 +3,7 @@
 import { element, replace } from "./element.js";
 import { say } from "./words.js";
 
+const UNDER_WAY = "emotape.under_way";
 const SILENCE = 12_000; // ms without a sign of life before the page says so
 let begun = 0;
 let heard = 0;
@@ -24,15 +25,37 @@ export function watchButtons({ started, cancelled }) {
 function begin() {
   begun = heard = performance.now();
   last = null;
+  spoken = "";
   busy(true);
   ticking = setInterval(tick, 500);
 }
 
+// Tells whether anything was under way.
 export function giveUp() {
+  const underWay = Boolean(ticking);
   clearInterval(ticking);
   ticking = null;
   busy(false);
   replace("progress");
+  return underWay;
+}
+
+// The framework loads the page anew when a connection that broke is there again; a visitor may do so, too.
+export function wasInterrupted() {
+  const before = mark(null);
+  return before !== null;
+}
+
+// Sets or clears the sign that something is under way, which outlives the page in its tab; returns what it was.
+function mark(sign) {
+  try {
+    const before = sessionStorage.getItem(UNDER_WAY);
+    if (sign) sessionStorage.setItem(UNDER_WAY, sign);
+    else sessionStorage.removeItem(UNDER_WAY);
+    return before;
+  } catch {
+    return null; // the browser forbids storage
+  }
 }
 
 export function drawProgress(state) {
@@ -44,6 +67,7 @@ export function drawProgress(state) {
 }
 
 function busy(whether) {
+  mark(whether ? "yes" : null);
   document.getElementById("actions").classList.toggle("busy", whether);
   document.getElementById("stage").setAttribute("aria-busy", String(whether));
   document.getElementById("start").setAttribute("aria-disabled", String(whether));

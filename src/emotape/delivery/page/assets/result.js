@@ -2,7 +2,7 @@
 
 import { element, replace } from "./element.js";
 import { timeline } from "./timeline.js";
-import { clock, labelName, moment, percent, say, stageName, warning } from "./words.js";
+import { clock, duration, isSilent, labelName, moment, percent, say, stageName, warning } from "./words.js";
 
 let leave = () => {}; // ends what the shown result has running
 
@@ -28,6 +28,7 @@ export function errorCard(error) {
 function verdict(view) {
   const label = labelOf(view, view.emotion);
   if (!label) return element("div", { class: "verdict" }, say("no_emotion"));
+  if (isSilent(view)) return silentVerdict(view);
   return element("div", { class: "verdict", "--colour": label.colour, "data-emotion": label.key },
     element("span", { class: "emoji", "aria-hidden": "true" }, label.emoji),
     element("div", {},
@@ -37,10 +38,21 @@ function verdict(view) {
       element("div", { class: "heard" }, `${view.file} · ${clock(view.seconds)}`)));
 }
 
+function silentVerdict(view) {
+  return element("div", { class: "verdict silent" },
+    element("span", { class: "emoji", "aria-hidden": "true" }, "🔇"),
+    element("div", {},
+      element("h2", { class: "name" }, say("silence")),
+      element("div", {}, say("nothing_to_judge")),
+      element("div", { class: "heard" }, `${view.file} · ${clock(view.seconds)}`)));
+}
+
 function notes(view) {
-  if (!view.warnings.length) return null;
-  return element("ul", { class: "notes", "aria-label": say("notes") },
-    view.warnings.map((code) => element("li", { "data-code": code }, withCommands(warning(code)))));
+  const told = view.warnings.map((code) => element("li", { "data-code": code }, withCommands(warning(code))));
+  if (view.source.channels > 1) {
+    told.push(element("li", { "data-code": "mixed" }, withCommands(say("mixed", { count: view.source.channels }))));
+  }
+  return told.length ? element("ul", { class: "notes", "aria-label": say("notes") }, told) : null;
 }
 
 function bars(view) {
@@ -96,7 +108,7 @@ function log(view) {
     element("li", { "--share": total ? seconds / total : 0 },
       element("span", {}, stageName(stage)), element("span", { class: "track", "aria-hidden": "true" },
         element("span", { class: "fill" })),
-      element("span", { class: "number" }, say("milliseconds", { count: (1000 * seconds).toFixed(1) }))));
+      element("span", { class: "number" }, duration(seconds))));
   const facts = [
     [say("file"), `${view.file} (${view.source.container}, ${view.source.codec}, ${view.source.sample_rate} Hz, × ${view.source.channels})`],
     [say("audio"), say("audio_facts", {

@@ -3,6 +3,7 @@
 import { drawing, element } from "./element.js";
 import { clock, percent, say, shortName } from "./words.js";
 
+const NARROW = 0.005; // share of the strip below which a stretch has no room for an edge beside its colour
 const STEP = 1; // seconds that an arrow key moves; Page keys move ten times as far
 
 export function timeline(view, { stored }) {
@@ -100,7 +101,7 @@ export function timeline(view, { stored }) {
       element("div", { class: "player" }, audio && button, time, here, rate, audio),
       view.curve ? element("div", { class: "plot" }, scale(), track) : track,
       ticks(total, view.curve), legend(view, track),
-      audio ? element("p", { class: "hint" }, say("click_to_hear")) : null),
+      audio ? element("p", { class: "hint" }, say(view.segments.length ? "click_to_hear_segments" : "click_to_hear")) : null),
     canPlay: Boolean(audio),
     play,
     whenAt: (listener) => listeners.push(listener),
@@ -162,7 +163,7 @@ function strip(view, total) {
   const stretches = view.segments.map((segment) => {
     const label = view.labels.find((label) => label.key === segment.emotion);
     return element("span", {
-      title: label ? `${label.emoji} ${shortName(label)} ${percent(segment.confidence)}` : say("silence"),
+      class: (segment.stop - segment.start) / total < NARROW ? "narrow" : null, title: label ? `${label.emoji} ${shortName(label)} ${percent(segment.confidence)}` : say("silence"),
       "--left": segment.start / total, "--width": (segment.stop - segment.start) / total,
       "--colour": label?.colour ?? "transparent",
     });

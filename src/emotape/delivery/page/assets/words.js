@@ -33,9 +33,30 @@ export function percent(share) {
   return `${(100 * share).toFixed(1)}%`;
 }
 
+// The scores of silence say something of amplified noise alone.
+export function isSilent(answer) {
+  return Boolean(answer.warnings?.includes("silent"));
+}
+
+// What was heard, in a list.
+export function feeling(answer, label) {
+  if (isSilent(answer)) return `🔇 ${say("silence")}`;
+  return label ? `${label.emoji} ${labelName(label)}` : "–";
+}
+
 // How sure the model is of an answer in a list.
 export function sureness(answer) {
-  return answer.uncertain ? `${percent(answer.confidence)} · ${say("unsure")}` : percent(answer.confidence);
+  if (isSilent(answer)) return "–";
+  const doubts = [
+    answer.uncertain ? say("unsure") : null,
+    answer.warnings?.includes("little_speech") ? say("hardly_speech") : null,
+  ];
+  return [percent(answer.confidence), ...doubts.filter(Boolean)].join(" ·\u00a0");
+}
+
+export function duration(seconds) {
+  if (seconds < 1) return say("milliseconds", { count: (1000 * seconds).toFixed(1) });
+  return say("seconds", { count: seconds.toFixed(2) });
 }
 
 export function clock(seconds, digits = 1) {
