@@ -7,6 +7,7 @@ a changed lock, a moved checkout, another Python or an installation that broke o
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.util
 import json
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 STAMP = "emotape-stamp.json"
 ROOT = Path(__file__).resolve().parent.parent
 FREE_BYTES = 3 * 1024**3  # a CPU environment takes about 1.6 GB, and pip unpacks beside it
+
+# PyTorch's builds for processors. Its build on the index that pip knows brings gigabytes for graphics cards on Linux.
+PROCESSOR_BUILDS = "https://download.pytorch.org/whl/cpu"
+DRIVERS = ("/proc/driver/nvidia/version", "/dev/dxg")  # of a card: NVIDIA's, or what Windows lends to its Linux
 
 # What pip says, and which of the texts below tells a person what that means.
 DIAGNOSES = {
@@ -53,6 +58,12 @@ The disk is full: about {gigabytes} GB must be free in {root} and in the tempora
 Free some space and run this again.
 磁盘空间不足：{root} 和临时目录需要约 {gigabytes} GB 可用空间。
 请清理后重新运行。
+""",
+    "unwritable": """\
+{path} cannot be written: {reason}. run.sh and test.sh keep everything in .venv, inside the checkout.
+Take a checkout of your own, or run this as the user to whom this one belongs.
+无法写入 {path}：{reason}。run.sh 和 test.sh 会把所需的一切放在代码目录下的 .venv 中。
+请使用属于您自己的代码目录，或以该目录所有者的身份运行。
 """,
     "offline": """\
 The package index cannot be reached. Check the network or the proxy (HTTPS_PROXY), or name a mirror with
@@ -160,14 +171,40 @@ def torch_requirement(lock: Path) -> str:
     return found.group()
 
 
+def torch_source() -> list[str]:
+    """Return pip's options for where PyTorch comes from: what EMOTAPE_TORCH_INDEX names, or what suits the machine.
+
+    Where it is set to nothing, PyTorch comes from where everything comes. Without a card the builds for processors are
+    one more place to look, so that a machine that cannot reach them takes what it finds, as it would without.
+    """
+    index = os.environ.get("EMOTAPE_TORCH_INDEX")
+    if index is not None:
+        return ["--index-url", index] if index else []
+    has_card = any(Path(driver).exists() for driver in DRIVERS)
+    return ["--extra-index-url", PROCESSOR_BUILDS] if sys.platform == "linux" and not has_card else []
+
+
 def install(venv: Path, root: Path, extras: list[str]) -> None:
     """Install emotape, editable, with `extras`, at the versions of the lock."""
     pip = [*pip_of(venv), "install", "--quiet", "--no-input", "--disable-pip-version-check"]
     lock = root / "requirements.lock"
-    index = os.environ.get("EMOTAPE_TORCH_INDEX")
-    if index:
-        run_pip([*pip, "--no-deps", "--index-url", index, torch_requirement(lock)], root)
+    source = torch_source()
+    if source:
+        run_pip([*pip, "--no-deps", *source, torch_requirement(lock)], root)
     run_pip([*pip, "--constraint", str(lock), "--editable", f"{root}[{','.join(extras)}]"], root)
+    point_relatively(venv, root)
+
+
+def point_relatively(venv: Path, root: Path) -> None:
+    """Let `venv` name the checkout from where it stands, in ASCII.
+
+    Python reads .pth files in the locale's encoding. Under LC_ALL=C, or with a locale that is not installed, it would
+    not even start if the absolute path of the checkout, as pip notes it, held Chinese.
+    """
+    for note in venv.glob("lib/python*/site-packages/*.pth"):
+        for source in (root / "src", root):
+            if note.read_bytes().strip() == os.fsencode(source):
+                note.write_text(os.path.relpath(source, note.parent) + "\n", encoding="ascii")
 
 
 def run_pip(command: list[str], root: Path) -> None:
@@ -211,9 +248,16 @@ def main(extras: list[str], root: Path = ROOT) -> None:
 
     if is_ready():
         return
-    with only_one(root / ".venv.lock"):
-        if not is_ready():
-            build(venv, root, wanted)
+    try:
+        with only_one(root / ".venv.lock"):
+            if not is_ready():
+                build(venv, root, wanted)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            give_up("unwritable", path=error.filename or root, reason=error.strerror)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            give_up("disk", gigabytes=FREE_BYTES // 1024**3, root=root)
+        raise
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ The project brings its own build backend, so that pip needs no package index.
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,7 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
 """
 COMMAND = """
 import os
+import re
 import sys
 
 
@@ -82,7 +85,7 @@ def start(project: Path, *command: str, **environment: str) -> subprocess.Popen[
     return subprocess.Popen(
         [*command],
         cwd=project,
-        env=kept | {"EMOTAPE_PYTHON": sys.executable} | environment,
+        env=kept | {"EMOTAPE_PYTHON": sys.executable, "EMOTAPE_TORCH_INDEX": ""} | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -111,6 +114,17 @@ def test_two_runs_at_once_build_one_environment_and_a_later_run_nothing(project:
     assert printed == "['serve'] []\n"
     assert said == ""
     assert builds(project) == 1
+
+
+@pytest.mark.parametrize("locale", ["C", "zh_CN.nowhere"])
+def test_a_checkout_under_a_chinese_name_with_a_space_starts_in_any_locale(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, locale: str
+) -> None:
+    moved = tmp_path_factory.mktemp("reader") / "情感 识别"
+    shutil.copytree(project, moved)
+    for _ in range(2):  # built, and found
+        printed, said = start(moved, "bash", "run.sh", LC_ALL=locale, EMOTAPE_TORCH_INDEX="").communicate()
+        assert printed == "['serve'] []\n", said
 
 
 def test_what_is_missing_is_added_and_what_broke_off_is_built_anew(project: Path) -> None:
@@ -143,6 +157,68 @@ def test_the_environment_is_built_anew_exactly_when_what_it_was_made_from_change
     assert len({before, locked, module["fingerprint"](project)}) == 3
 
 
+@pytest.mark.parametrize(
+    ("platform", "driver", "index", "expected"),
+    [
+        ("linux", False, None, ["--extra-index-url", "PROCESSOR_BUILDS"]),
+        ("linux", True, None, []),
+        ("darwin", False, None, []),
+        ("linux", False, "https://example.org/simple", ["--index-url", "https://example.org/simple"]),
+        ("linux", False, "", []),
+    ],
+)
+def test_pytorch_comes_without_what_cards_need_where_there_is_none(
+    project: Path, monkeypatch: pytest.MonkeyPatch, platform: str, driver: bool, index: str | None, expected: list[str]
+) -> None:
+    source = runpy.run_path(str(project / "scripts" / "environment.py"))["torch_source"]
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setitem(
+        source.__globals__, "DRIVERS", (str(project / "nowhere"), str(project / ("run.sh" if driver else "none")))
+    )
+    monkeypatch.setitem(source.__globals__, "PROCESSOR_BUILDS", "PROCESSOR_BUILDS")
+    monkeypatch.delenv("EMOTAPE_TORCH_INDEX", raising=False)
+    if index is not None:
+        monkeypatch.setenv("EMOTAPE_TORCH_INDEX", index)
+    assert source() == expected
+
+
+@pytest.mark.parametrize("is_reachable", [True, False])
+def test_builds_for_processors_are_taken_where_they_can_be_reached(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, is_reachable: bool
+) -> None:
+    """They win over the same version without a suffix; where they cannot be reached, that one is taken."""
+    usual, special = tmp_path_factory.mktemp("usual"), tmp_path_factory.mktemp("special") / "torch"
+    special.mkdir()
+    write_torch(usual, "2.13.0")
+    write_torch(special, "2.13.0+cpu")
+    script = project / "scripts" / "environment.py"
+    place = special.parent.as_uri() if is_reachable else "http://127.0.0.1:9/simple"
+    text = script.read_text(encoding="utf-8").replace("https://download.pytorch.org/whl/cpu", place)
+    script.write_text(re.sub(r"DRIVERS = .*", "DRIVERS = ()", text), encoding="utf-8")
+    pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "PIP_INDEX_URL": project.as_uri()}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EMOTAPE_", "PIP_"))}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=kept | pip | {"PIP_FIND_LINKS": str(usual)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = (project / ".venv").glob("lib/python*/site-packages/torch-*.dist-info")
+    assert found.name == ("torch-2.13.0+cpu.dist-info" if is_reachable else "torch-2.13.0.dist-info")
+
+
+def write_torch(folder: Path, version: str) -> None:
+    """Write a wheel of that name, with nothing in it, and a page of an index that names it."""
+    wheel, inside = folder / f"torch-{version}-py3-none-any.whl", f"torch-{version}.dist-info"
+    with zipfile.ZipFile(wheel, "w") as packed:
+        packed.writestr(f"{inside}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+        packed.writestr(f"{inside}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        packed.writestr(f"{inside}/RECORD", "")
+    (folder / "index.html").write_text(f'<!DOCTYPE html><a href="{wheel.name}">{wheel.name}</a>')
+
+
 def test_an_index_that_cannot_be_reached_is_called_so(project: Path) -> None:
     (project / "needs.txt").write_text("Requires-Dist: a-package-that-nobody-has\n")
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
@@ -150,6 +226,16 @@ def test_an_index_that_cannot_be_reached_is_called_so(project: Path) -> None:
     assert status == 1
     assert "cannot be reached" in said, said
     assert "无法连接" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="no place that is closed to root, too")
+def test_a_checkout_that_cannot_be_written_is_called_so(project: Path) -> None:
+    (project / ".venv.lock").symlink_to("/sys/kernel/emotape")
+    status, said = build(project, "serve")
+    assert status == 1
+    assert "cannot be written" in said, said
+    assert "无法写入" in said
     assert "Traceback" not in said
 
 
