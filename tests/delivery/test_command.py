@@ -18,6 +18,7 @@ import soundfile
 import srt
 from typer.testing import CliRunner
 
+from emotape import __main__
 from emotape.delivery.cli import app
 from emotape.delivery.ledger import NAME
 from emotape.model.labels import OFFICIAL_KEYS
@@ -137,7 +138,8 @@ def test_a_model_that_is_not_there_is_exit_code_three(run: Callable[..., Result]
 
 
 def test_errors_speak_the_language_asked_for(run: Callable[..., Result]) -> None:
-    assert "解决办法" in run("recognize", SPEECH, "--model", "./nowhere", "--language", "zh").stderr
+    told = run("recognize", SPEECH, "--model", "./nowhere", "--language", "zh").stderr
+    assert all(words in told for words in ("错误：", "  原因：", "  解决办法："))
 
 
 def test_a_fault_nobody_foresaw_is_exit_code_seventy_and_debug_shows_where(
@@ -152,6 +154,31 @@ def test_a_fault_nobody_foresaw_is_exit_code_seventy_and_debug_shows_where(
     assert "Traceback" not in plain.output
     assert "surprise" in plain.stderr
     assert "Traceback" in debugged.output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_told_as_such_and_is_no_fault_of_emotape() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "emotape", "recognize", str(SPEECH), "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "[output_unwritable]" in done.stderr
+    assert "No space left" in done.stderr
+
+
+def test_ctrl_c_before_the_command_is_imported_ends_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Impatient:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "emotape.delivery.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "emotape.delivery.cli")
+    monkeypatch.setattr(sys, "meta_path", [Impatient(), *sys.meta_path])
+    with pytest.raises(SystemExit, match="130"):
+        __main__.main()
+    assert capsys.readouterr().err == ""
 
 
 def test_standard_input_gives_the_same_as_the_file(run: Callable[..., Result]) -> None:

@@ -125,3 +125,12 @@ def test_every_text_of_the_command_is_worded() -> None:
     code = "\n".join(path.read_text("utf-8") for path in source.rglob("*.py"))
     assert set(re.findall(r'interface_text\(\s*"(\w+)"', code)) <= known_codes("texts")
     assert set(re.findall(r'BadRequest\(\s*"(\w+)"', code)) <= known_codes("errors")
+
+
+def test_both_languages_name_the_same_keys_of_the_result_formats() -> None:
+    english, chinese = (
+        re.findall(r"^\| (`.*?) \|", (DOCS / page).read_text("utf-8"), re.MULTILINE)
+        for page in ("formats.md", "formats.zh.md")
+    )
+    named = [[re.findall(r"`(.*?)`", cell) for cell in cells] for cells in (english, chinese)]
+    assert named[0] == named[1] != []

@@ -107,11 +107,27 @@ def test_a_plain_list_may_hold_paths_with_spaces(files: Callable[..., None]) -> 
     assert [(clip.key, clip.source) for clip in found.clips] == [(None, Path("one two.wav")), (None, Path("三.wav"))]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_list_is_read_as_editors_save_it(files: Callable[..., None], encoding: str) -> None:
+    files("一.wav", "b.wav")
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    Path("list.txt").write_bytes(f"{mark}一.wav\r\nb.wav\r\n".encode(encoding))
+    assert names(find("list.txt")) == ["一.wav", "b.wav"]
+
+
 def test_a_list_that_is_not_there_is_an_error_of_its_own(files: Callable[..., None]) -> None:
     files("a.wav")
     found = find("gone.scp", "a.wav")
     assert code(found.clips[0]) == "unreadable"
     assert names(found) == ["gone.scp", "a.wav"]
+
+
+def test_what_the_system_refuses_to_look_at_is_one_clip_among_the_others(files: Callable[..., None]) -> None:
+    """A path in a closed folder, or a name that is too long: asking whether it is a folder already fails."""
+    files("a.wav")
+    long = "x" * 300 + ".wav"
+    Path("list.txt").write_text(f"{long}\n", encoding="utf-8")
+    assert names(find(long, "list.txt", "a.wav")) == [long, long, "a.wav"]
 
 
 @pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names there are Unicode")

@@ -15,6 +15,9 @@ Each `*.toml` holds, for its part of the product, errors, warnings and the texts
     en = "Emotion"
     zh = "情感"
 
+    [help]
+    "Print JSON." = "输出 JSON。"
+
 Placeholders in braces are filled with the facts of the error.
 """
 
@@ -30,7 +33,7 @@ Language = Literal["en", "zh"]
 
 @cache
 def _catalogue() -> dict[str, dict[str, Any]]:
-    merged: dict[str, dict[str, Any]] = {"errors": {}, "warnings": {}, "texts": {}}
+    merged: dict[str, dict[str, Any]] = {"errors": {}, "warnings": {}, "texts": {}, "help": {}}
     for file in resources.files(__name__).iterdir():
         if file.name.endswith(".toml"):
             part = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -60,6 +63,12 @@ def interface_text(code: str, language: Language = "en", **facts: object) -> str
     return template.format(**facts)
 
 
-def known_codes(kind: Literal["errors", "warnings", "texts"]) -> frozenset[str]:
+def help_text(english: str) -> str:
+    """Return a text of `--help` in Chinese; in English where it has none."""
+    text: str = _catalogue()["help"].get(english, english)
+    return text
+
+
+def known_codes(kind: Literal["errors", "warnings", "texts", "help"]) -> frozenset[str]:
     """Return every code that has texts."""
     return frozenset(_catalogue()[kind])

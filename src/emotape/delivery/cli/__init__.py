@@ -28,16 +28,22 @@ from emotape.delivery.cli import (
     settings,
     top,
 )
-from emotape.delivery.cli.errors import exit_code_of, reader_left, report
+from emotape.delivery.cli.errors import exit_code_of, fault_of, reader_left, report
+from emotape.delivery.cli.help import asked_language, speak
 from emotape.delivery.cli.language import language_of
 from emotape.delivery.threads import settle
-from emotape.errors import EmotapeError, unforeseen
+from emotape.errors import EmotapeError
 from emotape.version import __version__
 from emotape.wording import interface_text
 
 
 class Edge(TyperGroup):
     """Every command runs inside this: errors are told once, here, and become exit codes."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Read the arguments; whatever help that asks for is in the reader's language."""
+        speak(self, asked_language(args))
+        return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; let pass what typer itself turns into an exit."""
@@ -52,7 +58,7 @@ class Edge(TyperGroup):
         except Exception as error:
             if hasattr(error, "exit_code") or isinstance(error, typer.Abort) or reader_left(error):
                 raise
-            fault = unforeseen(error)
+            fault = fault_of(error)
             _tell(ctx, fault)
             raise typer.Exit(exit_code_of(fault)) from error
 

@@ -64,12 +64,12 @@ def adapt(
         int, typer.Option(help="Train low-rank adapters of this rank instead of the blocks' weights.", metavar="RANK")
     ] = 0,
     output: Annotated[
-        Path | None, typer.Option(help="Model directory to write. [default: ./adapted]", show_default=False)
+        Path | None, typer.Option(help="Model directory to write. (default: ./adapted)", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides what is left to chance.")] = 0,
     epochs: Annotated[int, typer.Option(help="With --unfreeze or --lora: go through the data at most so often.")] = 20,
     learning_rate: Annotated[
-        float | None, typer.Option(help="With --unfreeze or --lora. [default: by size]", show_default=False)
+        float | None, typer.Option(help="With --unfreeze or --lora. (default: by size)", show_default=False)
     ] = None,
     batch_seconds: Annotated[
         float, typer.Option(help="With --unfreeze or --lora: seconds of audio at a time; fewer need less memory.")

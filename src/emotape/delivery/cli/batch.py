@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from emotape.delivery.cli.errors import outcome_code
+from emotape.delivery.cli.errors import ExitCode, outcome_code
 from emotape.delivery.cli.language import settle_language
 from emotape.delivery.cli.options import (
     DeviceOption,
@@ -90,10 +90,10 @@ def batch(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers on the cluster. [default: one a GPU, else as many as fit]")
+        int | None, typer.Option(min=1, help="Workers on the cluster. (default: one a GPU, else as many as fit)")
     ] = None,
     worker_cpus: Annotated[
-        int | None, typer.Option(min=1, help="Processors of each worker. [default: its share, without a GPU at most 4]")
+        int | None, typer.Option(min=1, help="Processors of each worker. (default: its share, without a GPU at most 4)")
     ] = None,
     model: ModelOption = None,
     models_folder: ModelsFolderOption = None,
@@ -179,8 +179,9 @@ def _run(job: Job) -> int:
                 with report:
                     tally = run(source, output, engine, report.tell)
             except KeyboardInterrupt:
-                console.print(interface_text("batch_go_on", job.language, path=str(job.output)), soft_wrap=True)
-                raise
+                held = str(_place(job).folder)
+                console.print(interface_text("batch_go_on", job.language, path=held), soft_wrap=True)
+                raise typer.Exit(ExitCode.INTERRUPTED) from None
         console.print(report.line(tally), soft_wrap=True)
         console.print(_summary(job, output, tally), soft_wrap=True)
         return outcome_code(output.done, output.failed)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from emotape.errors import BadRequest, EmotapeError
+from emotape.errors import BadRequest, EmotapeError, unforeseen
 from emotape.wording import interface_text
 
 if TYPE_CHECKING:
     from emotape.wording import Language
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class ExitCode(IntEnum):
@@ -23,6 +26,14 @@ class ExitCode(IntEnum):
     ALL_FAILED = 3  # not one recording was answered, or there was no model to answer with
     UNFORESEEN = 70  # a fault of emotape's own (EX_SOFTWARE)
     INTERRUPTED = 130  # Ctrl-C; what was finished is kept
+
+
+def fault_of(error: Exception) -> EmotapeError:
+    """Return what is said of an exception that nothing below foresaw; a full disk is no fault of emotape's."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        path = os.fsdecode(error.filename) if error.filename else "-"
+        return BadRequest("output_unwritable", path=path, reason=error.strerror or str(error))
+    return unforeseen(error)
 
 
 def exit_code_of(error: EmotapeError) -> ExitCode:
@@ -42,11 +53,11 @@ def outcome_code(done: int, failed: int) -> ExitCode:
 def error_lines(error: EmotapeError, language: Language, place: str = "") -> str:
     """Return message, cause and cure on lines of their own; `place` says which recording it is about."""
     text = error.text(language)
-    head = f"{place}: {text.message}" if place else f"{interface_text('error', language)}: {text.message}"
+    colon = "：" if language == "zh" else ": "
     return (
-        f"{head} [{error.code}]\n"
-        f"  {interface_text('error_cause', language)}: {text.cause}\n"
-        f"  {interface_text('error_cure', language)}: {text.cure}"
+        f"{place or interface_text('error', language)}{colon}{text.message} [{error.code}]\n"
+        f"  {interface_text('error_cause', language)}{colon}{text.cause}\n"
+        f"  {interface_text('error_cure', language)}{colon}{text.cure}"
     )
 
 

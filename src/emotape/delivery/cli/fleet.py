@@ -24,18 +24,20 @@ HoursOption = Annotated[float | None, typer.Option(help="Fleet: hours of audio t
 WithinOption = Annotated[str | None, typer.Option(help="Fleet: time that it may take, as 36h or 2d.")]
 PeakOption = Annotated[
     float | None,
-    typer.Option(help="Fleet: make it for so many times the load [default: 1]; or how high a flash crowd rises [5]."),
+    typer.Option(
+        help="Fleet: make it for so many times the load (default: 1); or how high a flash crowd rises (default: 5)."
+    ),
 ]
 PriceOption = Annotated[
     list[str] | None, typer.Option(help="Fleet: price of a machine's hour, as 0.8 or L4=0.8. Repeatable.")
 ]
 KilobitsOption = Annotated[
-    float | None, typer.Option(help="Fleet: kilobits of a file for a second of audio. [default: 128]")
+    float | None, typer.Option(help="Fleet: kilobits of a file for a second of audio. (default: 128)")
 ]
 FormatOption = Annotated[
     str | None, typer.Option("--format", help="Fleet: format of the recordings, for how fast they are decoded.")
 ]
-LinkOption = Annotated[float | None, typer.Option("--network", help="Fleet: Gbit/s of a machine. [default: 1]")]
+LinkOption = Annotated[float | None, typer.Option("--network", help="Fleet: Gbit/s of a machine. (default: 1)")]
 StoreOption = Annotated[
     float | None, typer.Option(help="Fleet: Gbit/s of the place that recordings come from. Unset: no limit.")
 ]
@@ -44,10 +46,10 @@ MeasuredOption = Annotated[
     typer.Option(help="Fleet: figures of `emotape bench throughput` or `gpu`, written by --output. Repeatable."),
 ]
 TrafficOption = Annotated[
-    str | None, typer.Option(help="Fleet: day, flash, loss, or a CSV file of arrivals. [default: day]")
+    str | None, typer.Option(help="Fleet: day, flash, loss, or a CSV file of arrivals. (default: day)")
 ]
 PolicyOption = Annotated[str | None, typer.Option(help="Fleet: the autoscaler, as min=1,max=8,target=60,down=300.")]
-SeedOption = Annotated[int | None, typer.Option(min=0, help="Fleet: another seed draws other arrivals. [default: 0]")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Fleet: another seed draws other arrivals. (default: 0)")]
 PlotOption = Annotated[Path | None, typer.Option(help="Fleet: also draw the simulation, as PNG.")]
 
 _SIZING: Final = ("hours", "within", "store")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 from dataclasses import dataclass
@@ -75,13 +76,13 @@ def _add(argument: str, search: Search, clips: list[Clip], skipped: list[Skipped
     if not matches:
         clips.append(Clip(argument, BadRequest("no_match", pattern=argument)))
     for match in matches:
-        if search.recursive or not Path(match).is_dir():
+        if search.recursive or not os.path.isdir(match):  # noqa: PTH112 - Path.is_dir raises in a closed folder
             _add_named(match, search, clips, skipped)
 
 
 def _add_named(name: str, search: Search, clips: list[Clip], skipped: list[Skipped]) -> None:
     path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(name):  # noqa: PTH112
         _add_folder(name, search, clips, skipped)
     elif path.suffix.lower() in LISTS:
         clips.extend(_listed(path))
@@ -103,11 +104,13 @@ def _found(found: Path | BadRequest) -> Clip:
 def _listed(listing: Path) -> Iterator[Clip]:
     """Yield the clips of a Kaldi wav.scp (`key path` a line) or of a plain list of paths."""
     try:
-        text = os.fsdecode(listing.read_bytes())
+        content = listing.read_bytes()
     except OSError as error:
         yield _found(unreadable(error))
         return
-    for line in text.removeprefix("\ufeff").split("\n"):
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as Windows' editors save "Unicode"
+    text = content.decode("utf-16", "replace") if wide else os.fsdecode(content).removeprefix("\ufeff")
+    for line in text.split("\n"):
         if line.strip():
             yield listed_clip(line.strip(), listing.parent)
 
@@ -115,7 +118,7 @@ def _listed(listing: Path) -> Iterator[Clip]:
 def listed_clip(line: str, folder: Path) -> Clip:
     """Return the clip of one line of a wav.scp or of a list of paths that lies in `folder`."""
     whole = _located(line, folder)
-    if whole.is_file():
+    if os.path.isfile(whole):  # noqa: PTH113 - Path.is_file raises in a closed folder
         return Clip(line, whole)
     key, *rests = line.split(maxsplit=1)
     if not rests:
@@ -128,4 +131,4 @@ def listed_clip(line: str, folder: Path) -> Clip:
 
 def _located(path: str, folder: Path) -> Path:
     """Return `path` as seen from the working folder if it is there, else as seen from its list."""
-    return Path(path) if Path(path).exists() else folder / path
+    return Path(path) if os.path.exists(path) else folder / path  # noqa: PTH110 - Path.exists raises, too

@@ -34,10 +34,15 @@ def settle_language(context: typer.Context, settings: Settings) -> Language:
 def language_of(context: typer.Context) -> Language:
     """Return the language that the run settled on, or what the environment says when it did not get so far."""
     settled: Language | None = context.find_root().meta.get(_KEPT_AS)
+    return settled or ambient_language()
+
+
+def ambient_language() -> Language:
+    """Return the language of EMOTAPE_LANGUAGE, else of the locale."""
     named = os.environ.get("EMOTAPE_LANGUAGE")
-    if settled is None and named in ("en", "zh"):
+    if named in ("en", "zh"):
         return "zh" if named == "zh" else "en"
-    return settled or _ambient()
+    return _ambient()
 
 
 def _ambient() -> Language:

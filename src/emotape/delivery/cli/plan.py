@@ -46,7 +46,7 @@ def plan(
         typer.Option("--for", help="Also say which hardware a use needs: personal, team or production."),
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Recordings a second; needs --for or --fleet.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Length of a recording, in seconds. [default: 10]")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Length of a recording, in seconds. (default: 10)")] = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Multiply matrices for two seconds, and expect by that.")
     ] = False,

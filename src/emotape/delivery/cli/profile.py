@@ -39,7 +39,7 @@ def profile(
     ] = 5,
     granularity: Annotated[
         list[GranularityName] | None,
-        typer.Option(help="Granularity to measure; may be repeated. [default: utterance and frame]"),
+        typer.Option(help="Granularity to measure; may be repeated. (default: utterance and frame)"),
     ] = None,
     embedding: Annotated[bool, typer.Option("--embedding", help="Have the embedding made, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,

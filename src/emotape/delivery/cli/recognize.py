@@ -67,7 +67,7 @@ def recognize(
     ],
     granularity: Annotated[
         GranularityName | None,
-        typer.Option(help="One result for the whole, per 20 ms frame, or per segment. [default: utterance]"),
+        typer.Option(help="One result for the whole, per 20 ms frame, or per segment. (default: utterance)"),
     ] = None,
     embedding: Annotated[bool, typer.Option("--embedding", help="Also give the embedding.")] = False,
     channels: Annotated[
@@ -91,7 +91,7 @@ def recognize(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Enter subfolders.")] = False,
     labels: Annotated[
-        LanguageName | None, typer.Option(help="Language of the emotions' names. [default: as --language]")
+        LanguageName | None, typer.Option(help="Language of the emotions' names. (default: as --language)")
     ] = None,
     model: ModelOption = None,
     models_folder: ModelsFolderOption = None,
