@@ -114,6 +114,14 @@ class MemoryShort:
 
 
 @dataclass(frozen=True)
+class DeviceFailed:
+    """A device's driver reported a failure; the clips that meet one run on the processor. Told once of a device."""
+
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class NotFinite:
     """What a device made of so many clips of a tape is no numbers; they are tried elsewhere, if there is anything."""
 
@@ -217,6 +225,7 @@ Event = (
     | Refusal
     | TapeRan
     | MemoryShort
+    | DeviceFailed
     | NotFinite
     | Adapted
     | ModelUnloaded

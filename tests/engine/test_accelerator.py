@@ -30,7 +30,7 @@ from emotape.engine.runner import Clip, ClipScores, TorchRunner
 from emotape.engine.scheduler import Scheduler
 from emotape.engine.tape import collate, lay
 from emotape.errors import BadRequest, EngineFault
-from emotape.events import DeviceRefused, Event, NotCompiled, PrecisionRefused
+from emotape.events import DeviceFailed, DeviceRefused, Event, MemoryShort, NotCompiled, PrecisionRefused
 from emotape.model.dims import read_dims
 from emotape.model.encoder import Encoder
 from emotape.model.fixed_tape import FixedTape, TapeShape, normalized_wave, sizes_up_to
@@ -652,12 +652,21 @@ class Dead(DirectDevice):
 def test_when_a_card_fails_for_good_the_processor_answers(noise: Waveform, reason: str) -> None:
     """Such a failure is the card's, not the recording's: whoever waits gets what was asked for."""
     runner = AcceleratorRunner(load(GOLDEN / "large_like"), "cpu", "float32", EAGER, Dead(reason))
-    made = Scheduler([runner] * runner.lanes, tape_tokens=200, queue_seconds=1e6, fallback=lambda: alone("large_like"))
+    told: list[Event] = []
+    made = Scheduler(
+        [runner] * runner.lanes,
+        tape_tokens=200,
+        queue_seconds=1e6,
+        observer=told.append,
+        fallback=lambda: alone("large_like"),
+    )
     clips = [Clip(noise.part(start, start + 4_000)) for start in range(12)]
     futures = [made.submit([clip]) for clip in clips]
     for clip, future in zip(clips, futures, strict=True):
         assert_same(future.result(timeout=60).scores[0], alone("large_like").run([clip])[0])
     made.close()
+    failed = [event.reason for event in told if isinstance(event, DeviceFailed)]
+    assert failed == ([] if any(isinstance(event, MemoryShort) for event in told) else [reason]), "told once"
 
 
 def test_a_recording_that_breaks_the_network_is_still_its_own_fault(noise: Waveform) -> None:

@@ -11,6 +11,7 @@ from emotape.delivery.engine_log import EngineLog, told
 from emotape.delivery.logs import LogOptions, written
 from emotape.events import (
     Admitted,
+    DeviceFailed,
     DeviceRefused,
     Event,
     MemoryShort,
@@ -29,6 +30,7 @@ FACTS: list[tuple[Event, str]] = [
     (DeviceRefused("cuda:0", 0.5), "cuda:0"),
     (NotCompiled("cuda:1", "no Triton"), "no Triton"),
     (MemoryShort("cuda:0", 512), "512"),
+    (DeviceFailed("cuda:0", "an illegal memory access"), "illegal memory access"),
     (NotFinite("cuda:0", 3), "3"),
     (WeightsOffloaded("cuda:0", 4, 1, None), "4"),
 ]

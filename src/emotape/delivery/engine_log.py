@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from emotape.delivery.logs import FACTS
 from emotape.events import (
+    DeviceFailed,
     DeviceRefused,
     Event,
     MemoryShort,
@@ -30,6 +31,7 @@ _CODES = {
     DeviceRefused: "device_refused",
     NotCompiled: "not_compiled",
     MemoryShort: "memory_short",
+    DeviceFailed: "device_failed",
     NotFinite: "not_finite",
     WeightsOffloaded: "weights_offloaded",
 }

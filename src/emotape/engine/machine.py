@@ -13,7 +13,7 @@ from typing import Final
 
 from emotape.engine.control_group import ControlGroup
 from emotape.engine.plan import Accelerator, Machine, alike
-from emotape.errors import EngineFault
+from emotape.errors import EngineFault, Phrase
 
 _ROOT: Final = Path("/")
 _INSTRUCTION_SETS: Final = (

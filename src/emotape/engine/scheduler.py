@@ -13,24 +13,32 @@ from collections import deque
 from concurrent.futures import InvalidStateError
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from emotape.audio.waveform import SAMPLE_RATE
 from emotape.engine.control.work import WorkMeter
+from emotape.engine.failure import of_device, out_of_memory
 from emotape.engine.progress import Pending, Progress
 from emotape.engine.tape import choose
 from emotape.errors import EmotapeError, EngineFault, Expired, Overloaded, as_fault
-from emotape.events import Admitted, Answered, MemoryShort, NotFinite, Observer, Refusal, TapeRan, silent, tell
+from emotape.events import (
+    Admitted,
+    Answered,
+    DeviceFailed,
+    MemoryShort,
+    NotFinite,
+    Observer,
+    Refusal,
+    TapeRan,
+    silent,
+    tell,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from emotape.engine.progress import Stage
     from emotape.engine.runner import Clip, ClipScores, Runner
-
-
-_NO_ROOM: Final = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-_DEVICE_FAILED: Final = ("CUDA error", "CUDA driver error", "Triton Error [CUDA]", "CUBLAS_STATUS_")
 
 
 class Clock(Protocol):
@@ -92,6 +100,7 @@ class Scheduler:
         self._observer = observer
         self._fallback = fallback
         self._fallback_runner: Runner | None = None
+        self._failed: set[str] = set()
         self._fallback_lock = threading.Lock()
         self._changed = threading.Condition()
         self._waiting: deque[_Request] = deque()
@@ -279,14 +288,16 @@ class Scheduler:
         If memory ran out, tapes stay shorter from now on, and a clip that does not fit alone runs on the fallback. So
         does one with which the device itself fails: what it did wrong once, it may answer everything with from then on.
         """
-        short = _out_of_memory(error)
+        short = out_of_memory(error)
         if short:
             self._shorten(runner, pieces)
         if len(pieces) > 1:
             middle = len(pieces) // 2
             self._run(runner, pieces[:middle])
             self._run(runner, pieces[middle:])
-        elif short or _of_device(error):
+        elif short or of_device(error):
+            if not short:
+                self._tell_failed(runner, error)
             self._run_elsewhere(runner, pieces[0], error)
         else:
             self._fail(pieces[0][0], as_fault(error))
@@ -297,6 +308,12 @@ class Scheduler:
             self._most_tape_tokens = max(1, min(self._most_tape_tokens, tokens // 2))
             self._tape_tokens = min(self._tape_tokens, self._most_tape_tokens)
         tell(self._observer, MemoryShort(runner.device, self._tape_tokens))
+
+    def _tell_failed(self, runner: Runner, error: BaseException) -> None:
+        """Tell once that a device failed: it may fail with every clip from now on."""
+        if runner.device not in self._failed:
+            self._failed.add(runner.device)
+            tell(self._observer, DeviceFailed(runner.device, str(error).splitlines()[0]))
 
     def _run_elsewhere(self, runner: Runner, piece: _Piece, error: BaseException) -> None:
         """Run a clip that `runner` failed with on the fallback; where there is none, the error is the answer."""
@@ -343,17 +360,3 @@ def _once(answer: Callable[[], None]) -> bool:
     except InvalidStateError:
         return False
     return True
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine had no room. torch has an error of its own only where its own allocator asked."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_ROOM))
-
-
-def _of_device(error: BaseException) -> bool:
-    """Whether the driver reports a failure: a fault in a kernel or in the card's memory, or a card that is gone.
-
-    After most of them nothing runs on the card any more until the process ends.
-    """
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in _DEVICE_FAILED)

@@ -120,9 +120,12 @@ def torch_facts(root: Path = _ROOT) -> TorchFacts:
 
     version = next(iter(lines_of(root / "proc/driver/nvidia/version")), "")
     driver = next((word for word in version.split() if word[:1].isdigit() and "." in word), None)
+    works = False
     with suppress(RuntimeError):
-        return TorchFacts(torch.__version__, torch.version.cuda, torch.cuda.is_available(), driver)
-    return TorchFacts(torch.__version__, torch.version.cuda, driver=driver)
+        if torch.cuda.is_available():
+            torch.ones(1, device="cuda")  # a kernel: torch lists cards that it has none for, too
+            works = True
+    return TorchFacts(torch.__version__, torch.version.cuda, works, driver)
 
 
 def _models(settings: Settings) -> tuple[dict[str, str | None], str]:
