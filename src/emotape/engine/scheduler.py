@@ -311,8 +311,10 @@ class Scheduler:
 
     def _tell_failed(self, runner: Runner, error: BaseException) -> None:
         """Tell once that a device failed: it may fail with every clip from now on."""
-        if runner.device not in self._failed:
+        with self._changed:
+            is_known = runner.device in self._failed
             self._failed.add(runner.device)
+        if not is_known:
             tell(self._observer, DeviceFailed(runner.device, str(error).splitlines()[0]))
 
     def _run_elsewhere(self, runner: Runner, piece: _Piece, error: BaseException) -> None:
