@@ -142,7 +142,7 @@ def test_what_cannot_be_read_is_told_and_left_out(tmp_path: Path) -> None:
     broken.write_text("not a sound")
     some = run(broken, FILES[1], "--repeat", "1", "--granularity", "segment", "--embedding", "--language", "zh")
     assert some.exit_code == 1
-    assert f"{broken}: " in some.stderr
+    assert f"{broken}：" in some.stderr
     assert "thorsten_angry.mp3" in some.stdout
     assert "后续识别的瓶颈" in some.stdout
     none = run(broken, tmp_path / "gone.wav", "--repeat", "1")

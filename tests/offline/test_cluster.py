@@ -31,6 +31,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    # Advice on throughput, which Ray gives or not as two of its threads happen to meet.
+    pytest.mark.filterwarnings("ignore:The minimum number of concurrent actors:UserWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
