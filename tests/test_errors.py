@@ -12,7 +12,7 @@ import pytest
 
 import emotape
 from emotape import errors
-from emotape.errors import BadAudio, EmotapeError, EngineFault, Overloaded
+from emotape.errors import BadAudio, BadRequest, EmotapeError, EngineFault, Overloaded, Phrase
 from emotape.wording import error_words, known_codes, warning_text
 
 SOURCE = Path(emotape.__file__).parent
@@ -62,6 +62,16 @@ def test_every_warning_is_worded_in_both_languages(code: str) -> None:
     """A warning code never reaches a person as a code alone."""
     assert warning_text(code, "en")
     assert re.search(r"[\u4e00-\u9fff]", warning_text(code, "zh"))
+
+
+def test_words_within_an_error_are_in_its_language_too() -> None:
+    """A cause is worded when its error is, also behind a process border, and in English where facts become text."""
+    inner = EngineFault("closed")
+    fact = Phrase("pull_reasons", first=inner, second=inner)
+    error = pickle.loads(pickle.dumps(BadRequest("unreadable", path="x", reason=fact)))  # noqa: S301 - our own bytes
+    for language in ("en", "zh"):
+        assert error.text(language).cause.count(inner.text(language).message) == 2
+    assert str(fact) == fact.text("en")
 
 
 def test_errors_survive_pickling() -> None:

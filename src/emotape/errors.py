@@ -20,9 +20,12 @@ and cure, in English and Chinese) live in `wording/*.toml` and are made at the e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from emotape.wording import Language, error_words
+from emotape.wording import Language, error_words, interface_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Fault = Literal["caller", "load", "model", "hub", "engine"]
 
@@ -36,10 +39,26 @@ class ErrorText:
     cure: str
 
 
+class Phrase:
+    """A fact that is words itself, and so waits for a language; `code` names an entry under `texts`."""
+
+    def __init__(self, code: str, **facts: object) -> None:
+        self.code = code
+        self.facts = facts
+
+    def text(self, language: Language) -> str:
+        """Return the words in `language`."""
+        return interface_text(self.code, language, **_worded(self.facts, language))
+
+    def __str__(self) -> str:
+        return self.text("en")
+
+
 class EmotapeError(Exception):
     """The root of every error that emotape raises on purpose.
 
-    `code` names an entry under `errors` in `wording/*.toml`; `facts` fill the placeholders of its texts.
+    `code` names an entry under `errors` in `wording/*.toml`; `facts` fill the placeholders of its texts. Those that are
+    a Phrase, or another error, are worded in the language of the text.
     """
 
     fault: ClassVar[Fault] = "engine"
@@ -55,12 +74,19 @@ class EmotapeError(Exception):
 
     def text(self, language: Language = "en") -> ErrorText:
         """Return message, cause and cure in `language`."""
-        words = error_words(self.code, language)
-        return ErrorText(**{part: template.format(**self.facts) for part, template in words.items()})
+        words, facts = error_words(self.code, language), _worded(self.facts, language)
+        return ErrorText(**{part: template.format(**facts) for part, template in words.items()})
 
     def __str__(self) -> str:
         text = self.text("en")
         return f"[{self.code}] {text.message} {text.cause} {text.cure}"
+
+
+def _worded(facts: Mapping[str, object], language: Language) -> dict[str, object]:
+    """Return facts with the words that wait for a language: those of a Phrase, and an error's ErrorText."""
+    return {
+        name: fact.text(language) if isinstance(fact, Phrase | EmotapeError) else fact for name, fact in facts.items()
+    }
 
 
 def _restored(kind: type[EmotapeError], code: str, facts: dict[str, Any]) -> EmotapeError:

@@ -21,7 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from emotape.errors import BadRequest
+from emotape.errors import BadRequest, Phrase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -231,10 +231,10 @@ def settings_files() -> tuple[Path, ...]:
 def read_settings(**flags: object) -> Settings:
     """Read the settings from flags (None counts as not given), environment and files.
 
-    Raises BadRequest: "unknown_setting", "bad_setting" or "bad_settings_file".
+    Raises BadRequest: "unknown_setting", "bad_setting", "bad_settings_file" or "unreadable".
     """
     named = {name.removeprefix(PREFIX).lower() for name in os.environ if name.startswith(PREFIX)}
-    _refuse_unknown(sorted(named - SCRIPT_VARIABLES), "the environment")
+    _refuse_unknown(sorted(named - SCRIPT_VARIABLES), Phrase("setting_environment"))
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
@@ -314,6 +314,16 @@ threads = 4
 |---|---|---|---|"""
 
 
+# pydantic's kinds of problems
+_BOUNDS: Final = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le"}
+_WANTED: Final = {
+    **dict.fromkeys(("int_parsing", "int_parsing_size", "int_type", "int_from_float", "finite_number"), "setting_int"),
+    **dict.fromkeys(("float_parsing", "float_type"), "setting_float"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "setting_bool"),
+    **dict.fromkeys(("string_type", "path_type", "tuple_type"), "setting_text"),
+}
+
+
 def _shown(default: object) -> str:
     return "unset" if default in (None, ()) else f"`{default}`"
 
@@ -321,13 +331,15 @@ def _shown(default: object) -> str:
 def _file_source(settings: type[BaseSettings], path: Path) -> TomlConfigSettingsSource:
     try:
         source = TomlConfigSettingsSource(settings, path)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise BadRequest("unreadable", path=str(path), reason=error.strerror or str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRequest("bad_settings_file", path=str(path), reason=str(error)) from error
     _refuse_unknown(source.toml_data, str(path))
     return source
 
 
-def _refuse_unknown(keys: Iterable[str], place: str) -> None:
+def _refuse_unknown(keys: Iterable[str], place: str | Phrase) -> None:
     known = list(Settings.model_fields)
     for key in keys:
         if key not in known:
@@ -344,5 +356,15 @@ def _bad_setting(error: ValidationError) -> BadRequest:
     problem: Any = error.errors(include_url=False)[0]
     key = str(problem["loc"][0])
     return BadRequest(
-        "bad_setting", key=key, value=repr(problem["input"]), reason=problem["msg"], variable=variable(key)
+        "bad_setting", key=key, value=repr(problem["input"]), reason=_reason(problem), variable=variable(key)
     )
+
+
+def _reason(problem: Any) -> Phrase | str:
+    """Return why a value will not do; in pydantic's words where it is none of what the settings' fields can meet."""
+    kind, facts = problem["type"], problem.get("ctx", {})
+    if kind in _BOUNDS:
+        return Phrase(f"setting_{kind}", bound=facts[_BOUNDS[kind]])
+    if kind == "literal_error":
+        return Phrase("setting_literal_error", choices=facts["expected"].replace(" or ", ", ").replace("'", ""))
+    return Phrase(_WANTED[kind]) if kind in _WANTED else problem["msg"]

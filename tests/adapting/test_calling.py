@@ -108,7 +108,7 @@ def test_ctrl_c_before_that_leaves_nothing(folder: Path, tmp_path: Path) -> None
         ({"labels": ["angry"]}, "adapt_one_label"),
         ({"labels": ["angry", "a,b"]}, "adapt_no_such_label"),
         ({"labels": ()}, "adapt_one_label"),
-        ({"dev": "gone.csv"}, "manifest_unreadable"),
+        ({"dev": "gone.csv"}, "unreadable"),
         ({"options": emotape.RecognizerOptions(engine=emotape.EngineOptions(dtype="int8"))}, "adapt_base_quantised"),
     ],
 )

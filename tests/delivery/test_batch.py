@@ -79,6 +79,13 @@ def test_a_fault_nobody_foresaw_becomes_a_typed_error_of_that_recording(
     assert sum(len(outcome.answers) for outcome in outcomes) == 2
 
 
+def test_a_path_with_a_nul_leads_nowhere(tmp_path: Path, recognizer: FakeRecognizer, noon: datetime) -> None:
+    """A damaged list may hold one; the system's own refusal is no OSError."""
+    (outcome,) = run(recognizer, [Clip("a", tmp_path / "a\0b.wav")], noon)
+    assert outcome.error is not None
+    assert outcome.error.code == "no_such_file"
+
+
 def test_channels_are_answered_apart_and_numbered_from_one(
     tone: Callable[..., Path], recognizer: FakeRecognizer, noon: datetime
 ) -> None:

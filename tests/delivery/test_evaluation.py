@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -149,11 +149,13 @@ def test_a_manifest_that_is_none_is_refused(manifest: Callable[[str], Path], tex
 
 
 def test_a_manifest_in_another_encoding_or_place_is_refused(manifest: Callable[[str], Path]) -> None:
+    """UTF-8 is no cure for a file that is not there."""
     path = manifest("")
     path.write_bytes("file,label\na.wav,愤怒\n".encode("gb18030"))
-    for wrong in (path, path.parent / "gone.csv"):
-        with pytest.raises(BadRequest, match="manifest_unreadable"):
-            read_manifest(wrong)
+    with pytest.raises(BadRequest, match=r"\[manifest_unreadable\]"):
+        read_manifest(path)
+    with pytest.raises(BadRequest, match=r"\[unreadable\].*gone\.csv"):
+        read_manifest(path.parent / "gone.csv")
 
 
 def test_speakers_and_leftovers_decide_which_rows_count() -> None:
@@ -208,6 +210,16 @@ def test_files_of_the_record_agree_and_the_pictures_are_pictures(tmp_path: Path)
             colours = picture.convert("RGB").getcolors(1 << 20)
             assert colours is not None
             assert len(colours) > 10
+
+
+def test_a_record_is_whole_or_the_one_before(tmp_path: Path, largest_file: Callable[[int], Any]) -> None:
+    """A disk that fills up while a record is written leaves no torn one."""
+    record = tmp_path / "evaluation.json"
+    record.write_text("{}", "utf-8")
+    found = evaluated(Material(judged("happy", "sad", failed=1)), Rules())
+    with largest_file(100), pytest.raises(BadRequest, match="output_unwritable"):
+        write_record(found, tmp_path)
+    assert record.read_text("utf-8") == "{}"
 
 
 def test_nothing_answered_and_no_classifier_are_errors() -> None:

@@ -27,6 +27,7 @@ from emotape.model.labels import OFFICIAL, OFFICIAL_KEYS, Label
 from tests.delivery.fakes import answer_for, make_prediction, make_segments
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -242,6 +243,27 @@ def test_runs_that_share_a_second_never_share_a_folder(tmp_path: Path, noon: dat
         folder.name for folder in folders
     }
     assert all((folder / "result.json").exists() for folder in folders)
+
+
+def test_the_sound_is_the_file_that_libsndfile_writes(
+    tmp_path: Path, noon: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte, wherever it is cut into blocks; what is beyond full scale is clipped."""
+    monkeypatch.setattr("emotape.delivery.export.folder._BLOCK", 1_000)
+    samples = np.random.default_rng(0).normal(0, 0.5, 4_321).astype(np.float32)
+    samples[:7] = 1, -1, 1.5, -1.5, 0.9 / 32_768, -0.1 / 32_768, -1e-12
+    folder = export.write_folder(tmp_path, export.Contents(make_prediction(), Waveform(samples), noon))
+    wanted = io.BytesIO()
+    soundfile.write(wanted, samples, 16_000, subtype="PCM_16", format="WAV")
+    assert (folder / "processed_audio.wav").read_bytes() == wanted.getvalue()
+
+
+def test_a_disk_that_fills_up_is_a_typed_error_and_prints_nothing(
+    tmp_path: Path, noon: datetime, largest_file: Callable[[int], Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with largest_file(10_000), pytest.raises(BadRequest, match="output_unwritable"):
+        export.write_folder(tmp_path, export.Contents(make_prediction(), SILENCE, noon))
+    assert capfd.readouterr().err == ""
 
 
 def test_an_output_that_is_a_file_is_a_typed_error(tmp_path: Path, noon: datetime) -> None:

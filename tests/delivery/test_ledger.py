@@ -56,6 +56,7 @@ def test_the_key_changes_exactly_with_content_and_options(tmp_path: Path) -> Non
     keys = {ledger_key(one, ASKED), ledger_key(other, ASKED), ledger_key(one, ASKED | {"arithmetic": "abd float32"})}
     assert len(keys) == 3
     assert ledger_key(tmp_path / "gone", ASKED) is None
+    assert ledger_key(tmp_path / "a\0b", ASKED) is None
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

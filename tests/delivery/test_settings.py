@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import tomllib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,60 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(monkeypatch: pytest.Monk
     assert caught.value.code == "bad_setting"
     assert value in caught.value.text("zh").message
     assert variable(key) in caught.value.text("zh").cure
+
+
+@pytest.mark.parametrize("key", Settings.model_fields)
+def test_what_is_wrong_with_a_value_is_said_in_both_languages(key: str) -> None:
+    """No kind of value that TOML has, in no field, is answered in pydantic's English alone."""
+    refused = []
+    for value in ("", "x", -1, 10**9, 1.5, 10**30, "9" * 5000, float("inf"), True, [1], {"a": 1}, date.min):
+        try:
+            read_settings(**{key: value})
+        except BadRequest as error:
+            refused.append(error)
+    assert refused
+    assert {error.code for error in refused} == {"bad_setting"}
+    assert all(error.text("en").cause.startswith("It must be ") for error in refused)
+    assert all(error.text("zh").cause.startswith("该值") for error in refused)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "cause"),
+    [
+        ("port", "70000", "该值不得大于 65535。"),
+        ("keep_hours", "-1", "该值不得小于 0。"),
+        ("max_bytes", "0", "该值必须大于 0。"),
+        ("language", "fr", "该值只能是：en, zh。"),
+        ("dtype", "f8", "该值只能是：auto, float32, bfloat16, float16, float8, int8。"),
+        ("threads", "two", "该值必须是整数。"),
+    ],
+)
+def test_the_cause_names_the_bound_or_the_choices(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str, cause: str
+) -> None:
+    monkeypatch.setenv(variable(key), value)
+    with pytest.raises(BadRequest) as caught:
+        read_settings()
+    assert caught.value.text("zh").cause == cause
+
+
+def test_where_an_unknown_variable_stands_is_said_in_the_users_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTAPE_DEVISE", "cpu")
+    with pytest.raises(BadRequest) as caught:
+        read_settings()
+    assert "环境变量" in caught.value.text("zh").message
+
+
+def test_a_file_that_cannot_be_opened_is_not_told_to_be_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is closed to root, so that the system refuses is put on."""
+    Path("emotape.toml").write_text("port = 1", "utf-8")
+
+    def refusing(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refusing)
+    with pytest.raises(BadRequest, match=r"\[unreadable\] emotape\.toml .*Permission denied"):
+        read_settings()
 
 
 def test_a_file_that_is_not_toml_is_refused_by_name() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from emotape.engine.machine import accelerators, instruction_sets, look_at_machine, processor_name
 from emotape.engine.plan import Accelerator, alike
@@ -115,6 +116,16 @@ def test_a_device_that_is_not_there_is_named() -> None:
     with pytest.raises(EngineFault) as caught:
         accelerators("cuda:63")
     assert caught.value.code == "device_unavailable"
+
+
+@pytest.mark.parametrize("name", ["npu", "gpu", "cuda:x"])
+def test_a_name_that_is_none_is_answered_with_the_devices_here(name: str) -> None:
+    """Torch would list all that it was ever built for."""
+    with pytest.raises(EngineFault) as caught:
+        accelerators(name)
+    here = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+    assert caught.value.text("en").cause == f"There is no device of that name; this machine has: {here}."
+    assert caught.value.text("zh").cause == f"没有这个名称的设备；本机的设备有：{here}。"
 
 
 @pytest.mark.parametrize(("title", "part"), [("NVIDIA H200 MIG 1g.18gb", True), ("NVIDIA H200", False), ("", False)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -36,6 +37,15 @@ def recognizer() -> FakeRecognizer:
 def uploads() -> Iterator[Path]:
     with private_uploads() as folder:
         yield Path(folder)
+
+
+def test_no_folder_for_temporary_files_is_told_with_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*_: object) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.gettempdir", refusing)
+    with pytest.raises(BadRequest, match=r"\[serve_no_temporary_folder\].*TMPDIR"), private_uploads():
+        pass
 
 
 @contextmanager

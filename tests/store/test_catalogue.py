@@ -49,6 +49,16 @@ def test_the_large_model_is_the_default_where_it_is_present(folder: Path, tmp_pa
     assert not listed(folder)[bundled_model().name].default
 
 
+@pytest.mark.parametrize("model", [None, "plus-large", "mine", "FOLDER"])
+def test_a_folder_that_may_not_be_entered_is_named(model: str | None, tmp_path: Path) -> None:
+    """It is no missing model. Nothing is closed to root; a name that is too long is refused to everybody."""
+    closed = tmp_path / ("x" * 300)
+    with pytest.raises(ModelFault) as caught:
+        resolve(closed if model == "FOLDER" else model, closed)
+    assert caught.value.code == "unreadable"
+    assert f"{closed} " in caught.value.text().message
+
+
 @pytest.mark.parametrize("known", KNOWN, ids=lambda known: known.name)
 def test_a_published_model_is_found_by_its_name_and_by_its_hub_ids(known: object, folder: Path) -> None:
     assert known in KNOWN

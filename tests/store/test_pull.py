@@ -319,6 +319,8 @@ def test_auto_tries_the_next_hub_and_says_so(hub: LocalHub, folder: Path, monkey
     assert caught.value.code == "every_hub_failed"
     for title in TITLES.values():
         assert title in caught.value.text().cause
+    assert "does not have" not in caught.value.text("zh").cause
+    assert caught.value.text("zh").cause.count("没有该版本") == len(TITLES)
 
 
 @both_hubs

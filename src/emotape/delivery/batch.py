@@ -199,5 +199,5 @@ def _size(source: Path | BinaryIO) -> int | None:
         return None
     try:
         return os.stat(source).st_size  # noqa: PTH116 - also for names that are no text
-    except OSError:
+    except (OSError, ValueError):
         return 0  # decoding will say what is wrong with it

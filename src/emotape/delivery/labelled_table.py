@@ -48,9 +48,10 @@ def read_table(path: Path, row: Callable[[Line], Row]) -> tuple[Row, ...]:
     """
     try:
         return tuple(row(line) for line in (_folder(path) if path.is_dir() else _csv(path)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadRequest("manifest_unreadable", path=str(path), reason=reason) from error
+    except OSError as error:
+        raise BadRequest("unreadable", path=str(path), reason=error.strerror or str(error)) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadRequest("manifest_unreadable", path=str(path), reason=str(error)) from error
 
 
 def place_of(line: int, file: str) -> str:

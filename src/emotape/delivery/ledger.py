@@ -26,7 +26,7 @@ def ledger_key(content: Path, asked: Mapping[str, object]) -> str | None:
     try:
         with content.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
-    except OSError:
+    except (OSError, ValueError):  # a path with a NUL leads nowhere, too
         return None
     digest.update(json.dumps(asked, sort_keys=True).encode())
     return digest.hexdigest()

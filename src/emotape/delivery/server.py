@@ -52,10 +52,15 @@ def create_app(service: Service, options: PageOptions, observation: Observation 
 def private_uploads() -> Iterator[str]:
     """Give the page's uploads and results a folder that only this user can read, and remove it afterwards.
 
-    Must surround the first import of the page: Gradio reads the variable when it is imported.
+    Must surround the first import of the page: Gradio reads the variable when it is imported. Raises BadRequest
+    ("serve_no_temporary_folder").
     """
     before = os.environ.get(_GRADIO_FOLDER)
-    with TemporaryDirectory(prefix="emotape-uploads-", ignore_cleanup_errors=True) as folder:
+    try:
+        uploads = TemporaryDirectory(prefix="emotape-uploads-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise BadRequest("serve_no_temporary_folder") from error
+    with uploads as folder:
         os.environ[_GRADIO_FOLDER] = folder
         try:
             yield folder

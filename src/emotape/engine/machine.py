@@ -80,14 +80,32 @@ def accelerators(device: str) -> tuple[Accelerator, ...]:
     A card that does nothing here, as it is too old for this build of torch, or full, counts for "auto" as none. Raises
     EngineFault `device_unavailable` for one that was named.
     """
-    import torch
-
     if device == "auto":
-        cards = (f"cuda:{number}" for number in range(torch.cuda.device_count()))
-        return alike(tuple(_described(name) for name in cards if _trouble(name) is None))
+        return alike(tuple(_described(name) for name in _cards() if _trouble(name) is None))
+    if not _is_name(device):
+        here = Phrase("device_names", devices=", ".join(("cpu", *_cards())))
+        raise EngineFault("device_unavailable", device=device, reason=here)
     if (reason := _trouble(device)) is not None:
         raise EngineFault("device_unavailable", device=device, reason=reason)
     return () if device == "cpu" else (_described(device),)
+
+
+def _cards() -> list[str]:
+    """Return the names of all graphics cards, whatever they are worth."""
+    import torch
+
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
+def _is_name(device: str) -> bool:
+    """Say whether torch takes a text as the name of a device, be there one or not."""
+    import torch
+
+    try:
+        torch.device(device)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _trouble(device: str) -> str | None:

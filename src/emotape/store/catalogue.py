@@ -7,6 +7,7 @@ emotape works offline from the first minute; replacing it is replacing that fold
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -124,7 +125,8 @@ def resolve(model: str | Path | None, folder: Path | None = None) -> ModelEntry:
     a name        a published model (also by its hub id), a folder in the models folder, or the bundled model
     a path        a directory with config.yaml and weights, ours or an official download
 
-    `folder` is the models folder (default: `default_folder()`). Raises ModelFault when nothing is there.
+    `folder` is the models folder (default: `default_folder()`). Raises ModelFault when nothing is there, or when
+    one may not look.
     """
     folder = folder or default_folder()
     if model is None:
@@ -183,13 +185,23 @@ def _is_bare_name(model: str) -> bool:
 
 
 def _installed(folder: Path, name: str) -> ModelEntry | None:
-    return _entry(folder / name) if (folder / name / CONFIG).is_file() else None
+    return _entry(folder / name) if _holds_model(folder / name, folder) else None
 
 
 def _at_path(path: Path) -> ModelEntry:
-    if not (path / CONFIG).is_file():
+    if not _holds_model(path, path):
         raise ModelFault("model_missing", path=path)
     return _entry(path.resolve())
+
+
+def _holds_model(path: Path, named: Path) -> bool:
+    """Say whether a folder holds a model. Raises ModelFault ("unreadable") about `named` where one may not look."""
+    try:
+        return stat.S_ISREG((path / CONFIG).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        raise ModelFault("unreadable", path=named, reason=error.strerror or str(error)) from error
 
 
 def _entry(path: Path, origin: str = "folder") -> ModelEntry:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
-from emotape.errors import BadRequest, HubFault, ModelFault
+from emotape.errors import BadRequest, HubFault, ModelFault, Phrase
 from emotape.model.note import note
 from emotape.store.catalogue import KNOWN, default_folder, find_known, resolve, tolerant_note
 from emotape.store.download import CONFIG, WEIGHTS, check_disk, download_files, needed_files
@@ -186,17 +186,20 @@ def _pull_from_any(order: _Order) -> None:
     chosen = order.options.hub
     if chosen != "auto":
         return _pull_from(open_hub(chosen, order.options.endpoint), order)
-    reasons = []
+    faults = []
     for hub, next_hub in zip(HUB_ORDER, (*HUB_ORDER[1:], None), strict=True):
         try:
             return _pull_from(open_hub(hub), order)
         except HubFault as fault:
             if fault.code in ("hub_disk_full", "disk_too_small", "models_folder_unusable"):
                 raise
-            reasons.append(f"{fault.text().message} ({fault.text().cause})")
+            faults.append(fault)
             if next_hub:
                 order.observer(HubFailed(hub, fault, next_hub))
-    raise HubFault("every_hub_failed", model=order.known.name, reasons=" ".join(reasons))
+    first, second = faults
+    raise HubFault(
+        "every_hub_failed", model=order.known.name, reasons=Phrase("pull_reasons", first=first, second=second)
+    )
 
 
 def _pull_from(hub: Hub, order: _Order) -> None:

@@ -52,8 +52,8 @@ def serve(
 def run(settings: Settings, language: Language, remarks: tuple[Remark, ...] = ()) -> None:
     """Take the address, listen, and load the model meanwhile; stop in the opposite order.
 
-    Raises BadRequest ("serve_port_busy", "serve_address", "serve_needs_keys") and ModelFault when there is no such
-    model; one that cannot be loaded is told by /readyz and here.
+    Raises BadRequest ("serve_port_busy", "serve_address", "serve_needs_keys", "serve_no_temporary_folder") and
+    ModelFault when there is no such model; one that cannot be loaded is told by /readyz and here.
     """
     from emotape.delivery.api.quota import open_limits
     from emotape.delivery.observation import observing

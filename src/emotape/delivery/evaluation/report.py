@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from emotape.delivery.evaluation.figures import summary
+from emotape.delivery.offline.files import write_whole
 from emotape.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -160,4 +161,4 @@ def _cells(one: Judgement, keys: Sequence[str]) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+    write_whole(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import wave
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ DETAILS: Final = "details.json"
 SOUND: Final = "processed_audio.wav"
 EMBEDDING: Final = "embedding.npy"
 FRAMES: Final = "frames.csv"
+_BLOCK: Final = 2**20  # samples that are converted at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +91,18 @@ def _fill(folder: Path, contents: Contents) -> None:
 
 
 def _write_sound(path: Path, waveform: Waveform) -> None:
-    """Write 16-bit PCM; samples beyond full scale are clipped, as any 16-bit file would."""
-    import soundfile
+    """Write 16-bit PCM; samples beyond full scale are clipped, as any 16-bit file would.
 
-    try:
-        with path.open("wb") as file:
-            soundfile.write(file, waveform.samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-    except soundfile.LibsndfileError as error:
-        raise OSError(str(error)) from error
+    The bytes are libsndfile's, which goes by way of 32 bits. It is not used itself: its calls back into Python print
+    what the system refuses, such as on a full disk.
+    """
+    import numpy as np
+
+    with path.open("wb") as file, wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, SAMPLE_RATE, waveform.samples.size, "NONE", ""))
+        for start in range(0, waveform.samples.size, _BLOCK):
+            wide = np.rint(waveform.samples[start : start + _BLOCK] * np.float32(2**31))
+            sound.writeframesraw(np.floor(wide / 2**16).clip(-(2**15), 2**15 - 1).astype(np.int16).tobytes())
 
 
 def _write_embedding(path: Path, prediction: Prediction) -> None:
