@@ -6,15 +6,15 @@ import asyncio
 import errno
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import resources
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from fastapi import Request  # noqa: TC002 - FastAPI reads annotations when it runs
 from fastapi.responses import RedirectResponse, Response
 
 from emotape.delivery.api.language import preferred_language
+from emotape.delivery.private_folder import private_folder
 from emotape.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -52,15 +52,15 @@ def create_app(service: Service, options: PageOptions, observation: Observation 
 def private_uploads() -> Iterator[str]:
     """Give the page's uploads and results a folder that only this user can read, and remove it afterwards.
 
-    Must surround the first import of the page: Gradio reads the variable when it is imported. Raises BadRequest
-    ("serve_no_temporary_folder").
+    What a server that was killed left goes, too. Must surround the first import of the page: Gradio reads the variable
+    when it is imported. Raises BadRequest ("serve_no_temporary_folder").
     """
     before = os.environ.get(_GRADIO_FOLDER)
-    try:
-        uploads = TemporaryDirectory(prefix="emotape-uploads-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise BadRequest("serve_no_temporary_folder") from error
-    with uploads as folder:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(private_folder("emotape-uploads-"))
+        except OSError as error:
+            raise BadRequest("serve_no_temporary_folder") from error
         os.environ[_GRADIO_FOLDER] = folder
         try:
             yield folder
