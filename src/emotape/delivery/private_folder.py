@@ -1,4 +1,4 @@
-"""A temporary folder that only this user can read. It goes with its process or, where that was killed, with the next."""
+"""A temporary folder that only this user can read. It goes with its process; or, if that was killed, with the next."""
 
 from __future__ import annotations
 
