@@ -55,7 +55,7 @@ def test_a_folder_that_may_not_be_entered_is_named(model: str | None, tmp_path: 
     closed = tmp_path / ("x" * 300)
     with pytest.raises(ModelFault) as caught:
         resolve(closed if model == "FOLDER" else model, closed)
-    assert caught.value.code == "unreadable"
+    assert caught.value.code == "model_folder_closed"
     assert f"{closed} " in caught.value.text().message
 
 

@@ -34,8 +34,8 @@ KINDS: Final[dict[type[EmotapeError], str]] = {
     " undecodable unreadable_file unsupported_codec",
     TooLong: "answer_too_large body_too_large job_result_too_large stream_chunk too_many_bytes too_many_channels"
     " too_long_for_memory too_many_files too_many_seconds too_much_memory",
-    ModelFault: "bundled_model_unclear card_unreadable config_unreadable digest_mismatch model_missing"
-    " model_not_found model_not_pulled network_unsupported threshold_unreadable tokens_unreadable"
+    ModelFault: "bundled_model_unclear card_unreadable config_unreadable digest_mismatch model_folder_closed"
+    " model_missing model_not_found model_not_pulled network_unsupported threshold_unreadable tokens_unreadable"
     " weights_hostile weights_incomplete weights_mismatched weights_not_finite weights_unreadable",
     EngineFault: "closed device_full device_unavailable job_file_abandoned job_result_unreadable request_failed"
     " run_failed unexpected",

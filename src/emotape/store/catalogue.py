@@ -195,13 +195,13 @@ def _at_path(path: Path) -> ModelEntry:
 
 
 def _holds_model(path: Path, named: Path) -> bool:
-    """Say whether a folder holds a model. Raises ModelFault ("unreadable") about `named` where one may not look."""
+    """Say whether a folder holds a model. Raises ModelFault ("model_folder_closed") about `named` if one may not look."""
     try:
         return stat.S_ISREG((path / CONFIG).stat().st_mode)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
     except OSError as error:
-        raise ModelFault("unreadable", path=named, reason=error.strerror or str(error)) from error
+        raise ModelFault("model_folder_closed", path=named, reason=error.strerror or str(error)) from error
 
 
 def _entry(path: Path, origin: str = "folder") -> ModelEntry:
