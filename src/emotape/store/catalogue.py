@@ -195,7 +195,7 @@ def _at_path(path: Path) -> ModelEntry:
 
 
 def _holds_model(path: Path, named: Path) -> bool:
-    """Say whether a folder holds a model. Raises ModelFault ("model_folder_closed") about `named` if one may not look."""
+    """Say whether a folder holds a model. Raises ModelFault ("model_folder_closed"), about `named`."""
     try:
         return stat.S_ISREG((path / CONFIG).stat().st_mode)
     except (FileNotFoundError, NotADirectoryError, ValueError):
