@@ -25,7 +25,7 @@ from tests.conftest import GOLDEN
 if TYPE_CHECKING:
     from emotape.audio.waveform import Waveform
 
-_HELD_TWICE = """
+_HELD_AGAIN = """
 from resource import RUSAGE_THREAD, getrusage
 
 import torch
@@ -35,7 +35,7 @@ from emotape.model.weights import load
 from emotape.store.catalogue import bundled_model
 
 runner = TorchRunner(load(bundled_model().path), arithmetic="float32")
-for _ in range(2):
+for _ in range(4):
     before = getrusage(RUSAGE_THREAD).ru_minflt
     torch.ones(8_000_000, dtype=torch.uint8)
     print(getrusage(RUSAGE_THREAD).ru_minflt - before)
@@ -108,7 +108,10 @@ def test_of_the_bundled_model_a_clip_gets_the_same_answer_to_the_last_bit_alone_
 
 
 def test_what_a_tape_frees_is_kept_for_the_next_one() -> None:
-    """Pages come back full, not empty and one by one from the system. In a process whose heap nobody has used."""
-    found = subprocess.run([sys.executable, "-c", _HELD_TWICE], capture_output=True, text=True, check=True)
-    first, second = map(int, found.stdout.split())
-    assert second < first / 10
+    """Pages come back full, not empty and one by one from the system. In a process whose heap nobody has used.
+
+    Not always for the second time: where loading left much that was free, the system is given that back once.
+    """
+    found = subprocess.run([sys.executable, "-c", _HELD_AGAIN], capture_output=True, text=True, check=True)
+    first, *_, last = map(int, found.stdout.split())
+    assert last < first / 10
